@@ -1,0 +1,31 @@
+# A fresh machine needs only Python 3.11 or later and make: every target sets up what it uses.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: run test bench lock clean
+
+run: $(READY)  ## the demo: an embedded server, the worker, sample producers, a live view
+	$(BIN)/status-tracker demo
+
+test: $(READY)  ## lint, strict types and every test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+bench: $(READY)  ## the drain rate beside a loop that does nothing
+	$(BIN)/python tests/bench/throughput.py
+
+lock: $(READY)  ## pin the newest versions that pyproject.toml allows
+	$(BIN)/pip-compile --quiet --upgrade --all-extras --strip-extras --no-emit-index-url \
+		--no-header --output-file constraints.txt pyproject.toml
+
+clean:  ## the virtual environment and what the tools cached; never .status-tracker/, which is data
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,dev]'
+	touch $@

@@ -1,0 +1,1 @@
+"""Status tracker: streams of status updates in, one current status per entity out."""
