@@ -1,0 +1,69 @@
+"""From the bytes of one stream entry to an update, or to the reason why it is none."""
+
+import re
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from worker.models import Rejected, Update
+
+FIELD = b"data"
+"""The field of a stream entry that holds the update."""
+
+ID_PATTERN = r"^[^\s\x00-\x1f\x7f-\x9f{}]+\Z"
+_id_matches = re.compile(ID_PATTERN).match
+
+_decode_update: Callable[[bytes], Update] = msgspec.json.Decoder(Update).decode
+_decode_anything = msgspec.json.Decoder().decode
+# Bytes that are no UTF-8 and brackets nested by the thousand raise Python's own errors.
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def find_data(fields: Sequence[bytes]) -> bytes | Rejected:
+    """Return the value of `data` among an entry's ``[field, value, field, value, …]``."""
+    names = fields[::2]
+    if FIELD in names:
+        return fields[2 * names.index(FIELD) + 1]
+    found = ", ".join(name[:40].decode(errors="replace") for name in names[:5])
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return Rejected("malformed", f"no field `data`; found: {found}{more}")
+
+
+def decode(data: bytes, max_event_bytes: int) -> Update | Rejected:
+    """Decode an update, all but the characters of its id: see `misspelt_id`.
+
+    The answer for given bytes and limit is always the same, and no bytes raise.
+    """
+    if len(data) > max_event_bytes:
+        return Rejected(
+            "oversized", f"{len(data)} bytes, over max_event_bytes ({max_event_bytes}): send less"
+        )
+    try:
+        return _decode_update(data)
+    except msgspec.ValidationError as error:
+        # msgspec stops at the first field that does not fit, so what follows may not even be JSON.
+        return _malformed(data) or Rejected("invalid", str(error))
+    except _NOT_JSON as error:
+        return Rejected("malformed", f"not JSON: {error}")
+
+
+def misspelt_id(entity_id: str) -> Rejected | None:
+    """Say what is wrong with the characters of an id, or None.
+
+    It is apart from `decode` because a pattern in the struct costs more than the rest of the
+    decoding: an id whose status is known was checked before, so only new ids come here.
+    """
+    if _id_matches(entity_id):
+        return None
+    return Rejected("invalid", f"Expected `str` matching regex {ID_PATTERN!r} - at `$.id`")
+
+
+def _malformed(data: bytes) -> Rejected | None:
+    """Say why the bytes are not JSON at all, or None where they are."""
+    try:
+        _decode_anything(data)
+    except msgspec.ValidationError:  # JSON, with a number that no double can hold
+        return None
+    except _NOT_JSON as error:
+        return Rejected("malformed", f"not JSON: {error}")
+    return None
