@@ -44,11 +44,12 @@ Outcome = Status | Literal[_Nothing.DUPLICATE] | Rejected
 class Rules:
     """The fold for given lifecycles; both skews in milliseconds."""
 
-    __slots__ = ("_asset", "_clock_skew", "_max_clock_skew", "_task")
+    __slots__ = ("_asset", "_clock_skew", "_max_clock_skew", "_task", "lifecycles")
 
     def __init__(self, lifecycles: Lifecycles, *, max_clock_skew: int, clock_skew: int) -> None:
-        self._task = lifecycles.task
-        self._asset = lifecycles.asset
+        self.lifecycles = lifecycles
+        self._task = lifecycles["task"]
+        self._asset = lifecycles["asset"]
         self._max_clock_skew = max_clock_skew
         self._clock_skew = clock_skew
 

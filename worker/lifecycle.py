@@ -36,11 +36,7 @@ class Lifecycle(Struct, frozen=True, kw_only=True):
     """Every phase of the kind has its row, an empty one where nothing leaves it."""
 
 
-class Lifecycles(Struct, frozen=True):
-    """The lifecycle of each kind."""
-
-    task: Lifecycle
-    asset: Lifecycle
+Lifecycles = Mapping[Kind, Lifecycle]
 
 
 class _Table(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -75,7 +71,7 @@ def load_lifecycles(path: Path) -> Lifecycles:
     problem = next(chain(_problems("task", file.task), _problems("asset", file.asset)), None)
     if problem is not None:
         raise ConfigError(f"{path}: {problem}")
-    return Lifecycles(task=_lifecycle("task", file.task), asset=_lifecycle("asset", file.asset))
+    return {"task": _lifecycle("task", file.task), "asset": _lifecycle("asset", file.asset)}
 
 
 def _lifecycle(kind: Kind, table: _Table) -> Lifecycle:

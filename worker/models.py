@@ -83,7 +83,7 @@ class TaskChange(TaskStatus, tag="task", tag_field="kind", kw_only=True, frozen=
     """One entry of the change feed: a task's status as it stood after it changed phase."""
 
     id: str
-    from_phase: TaskPhase | None = field(default=None, name="from")
+    from_phase: str | None = field(default=None, name="from")
     """The phase it left; absent when this change created the status."""
     event: str
     """ID of the stream entry that caused it."""
@@ -93,7 +93,7 @@ class AssetChange(AssetStatus, tag="asset", tag_field="kind", kw_only=True, froz
     """One entry of the change feed: an asset's status as it stood after it changed phase."""
 
     id: str
-    from_phase: AssetPhase | None = field(default=None, name="from")
+    from_phase: str | None = field(default=None, name="from")
     """The phase it left; absent when this change created the status."""
     event: str
     """ID of the stream entry that caused it."""

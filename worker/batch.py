@@ -1,0 +1,256 @@
+"""From the entries of one read to what one commit writes. Pure: the work of every event is here.
+
+entries → decode → (the caller loads statuses that are not known) → fold → batch
+"""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from msgspec import Struct, field
+
+from worker.decode import FIELD, decode, find_data, misspelt_id
+from worker.fold import DUPLICATE, Corrupt, Rules
+from worker.keys import partition_of
+from worker.models import (
+    AssetChange,
+    AssetStatus,
+    AssetUpdate,
+    Change,
+    Kind,
+    Rejected,
+    Status,
+    TaskChange,
+    TaskUpdate,
+    Update,
+)
+
+Entry = tuple[bytes, Sequence[bytes]]
+"""An entry as the server sends it: its ID, and ``[field, value, field, value, …]``."""
+
+
+class Elsewhere(Struct, frozen=True, gc=False):
+    """An update whose entity belongs to another partition."""
+
+    data: bytes
+    number: int
+
+
+class RejectedEntry(Struct, frozen=True, gc=False):
+    """An entry that is not applied, as it is kept."""
+
+    reason: str
+    detail: str
+    data: bytes
+    stream: str
+    id: bytes
+
+
+class Move(Struct, gc=False):
+    """An entity's way between phases within one batch, from the first change to the last."""
+
+    start: str | None
+    """The phase it was in before the batch; None for an entity that had no status."""
+    end: str
+    at: int | float
+    """The status's `updatedAt` when it entered `end`."""
+
+
+class Effects(Struct):
+    """What a batch does to the entities of one kind, by id."""
+
+    statuses: dict[str, Status] = field(default_factory=dict)
+    """The statuses that changed, as they are after the batch."""
+    moves: dict[str, Move] = field(default_factory=dict)
+
+
+class Batch(Struct):
+    """What became of the entries of one read."""
+
+    read_from: str
+    """The cursor that the entries were read from."""
+    cursor: str
+    """ID of the last entry."""
+    entries: int
+    effects: dict[Kind, Effects] = field(
+        default_factory=lambda: {"task": Effects(), "asset": Effects()}
+    )
+    changes: list[Change] = field(default_factory=list)
+    rejected: list[RejectedEntry] = field(default_factory=list)
+    forwards: dict[int, list[bytes]] = field(default_factory=dict)
+    """Number of the partition → the updates that belong to it."""
+    duplicates: int = 0
+
+
+class Known(Struct):
+    """What is known of the entities of one kind: nothing of those that are in neither."""
+
+    statuses: dict[str, Status] = field(default_factory=dict)
+    corrupt: dict[str, Corrupt] = field(default_factory=dict)
+
+
+class Pipeline:
+    """Decodes and folds the entries of one partition.
+
+    It keeps the statuses of live entities between batches, so that each is loaded once: at most
+    `live_statuses` of each kind, and none in a terminal phase, for little is heard of those.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        stream: str,
+        number: int,
+        partitions: int,
+        max_event_bytes: int,
+        live_statuses: int,
+    ) -> None:
+        self._rules = rules
+        self._stream = stream
+        self._number = number
+        self._partitions = partitions
+        self._max_event_bytes = max_event_bytes
+        self._live_statuses = live_statuses
+        self._known: dict[Kind, Known] = {"task": Known(), "asset": Known()}
+
+    def forget(self) -> None:
+        """Drop every status that is kept: what the keys hold may be something else by now."""
+        self._known = {"task": Known(), "asset": Known()}
+
+    def learn(self, loaded: dict[Kind, Known]) -> None:
+        """Take in the statuses that `decode` asked for; ids that are not among them have none."""
+        for kind, known in loaded.items():
+            self._known[kind].statuses.update(known.statuses)
+            self._known[kind].corrupt = known.corrupt
+
+    def decode(
+        self, entries: Sequence[Entry]
+    ) -> tuple[list[Update | Rejected | Elsewhere], dict[Kind, list[str]]]:
+        """Decode entries, and tell which ids' statuses are not known yet."""
+        max_event_bytes = self._max_event_bytes
+        tasks = self._known["task"].statuses
+        assets = self._known["asset"].statuses
+        # A dict without values: a set that remembers the order, so that a replay loads alike.
+        new_tasks: dict[str, None] = {}
+        new_assets: dict[str, None] = {}
+        decoded: list[Update | Rejected | Elsewhere] = []
+        for _, fields in entries:
+            data = fields[1] if fields[0] == FIELD else find_data(fields)
+            if isinstance(data, Rejected):
+                decoded.append(data)
+                continue
+            update: Update | Rejected | Elsewhere = decode(data, max_event_bytes)
+            if type(update) is TaskUpdate:
+                if update.id not in tasks:
+                    update = self._first_sight(update, data, new_tasks)
+            elif type(update) is AssetUpdate and update.id not in assets:
+                update = self._first_sight(update, data, new_assets)
+            decoded.append(update)
+        return decoded, {"task": list(new_tasks), "asset": list(new_assets)}
+
+    def _first_sight(
+        self, update: Update, data: bytes, new: dict[str, None]
+    ) -> Update | Rejected | Elsewhere:
+        """Check what need not be checked again while an entity's status is known."""
+        if update.id in new:
+            return update
+        rejected = misspelt_id(update.id)
+        if rejected is not None:
+            return rejected
+        number = partition_of(update.id, self._partitions)
+        if number != self._number:
+            return Elsewhere(data, number)
+        new[update.id] = None
+        return update
+
+    def fold(
+        self,
+        entries: Sequence[Entry],
+        decoded: Sequence[Update | Rejected | Elsewhere],
+        read_from: str,
+    ) -> Batch:
+        """Apply decoded entries to the known statuses, and collect what there is to write."""
+        batch = Batch(read_from, entries[-1][0].decode(), len(entries))
+        fold = self._rules.fold
+        changes = batch.changes
+        task = (self._known["task"], batch.effects["task"])
+        asset = (self._known["asset"], batch.effects["asset"])
+        for (entry_id, fields), update in zip(entries, decoded, strict=True):
+            if type(update) is TaskUpdate:
+                known, effects = task
+            elif type(update) is AssetUpdate:
+                known, effects = asset
+            else:
+                self._set_aside(batch, entry_id, fields, update)
+                continue
+            entity_id = update.id
+            status = known.statuses.get(entity_id)
+            received = int(entry_id.partition(b"-")[0])
+            outcome = fold(status or known.corrupt.get(entity_id), update, received)
+            if outcome is DUPLICATE:
+                batch.duplicates += 1
+                continue
+            if isinstance(outcome, Rejected):
+                self._set_aside(batch, entry_id, fields, outcome)
+                continue
+            known.statuses[entity_id] = effects.statuses[entity_id] = outcome
+            if status is not None and status.phase == outcome.phase:
+                continue
+            start = None if status is None else status.phase
+            changes.append(_change(outcome, entity_id, start, entry_id.decode()))
+            move = effects.moves.get(entity_id)
+            if move is None:
+                effects.moves[entity_id] = Move(start, outcome.phase, outcome.updated_at)
+            else:
+                move.end = outcome.phase
+                move.at = outcome.updated_at
+        self._let_go(batch)
+        return batch
+
+    def _set_aside(
+        self,
+        batch: Batch,
+        entry_id: bytes,
+        fields: Sequence[bytes],
+        why: Rejected | Elsewhere,
+    ) -> None:
+        """Forward or keep an entry that is not applied here."""
+        if isinstance(why, Elsewhere):
+            batch.forwards.setdefault(why.number, []).append(why.data)
+            return
+        found = find_data(fields)
+        data = b"" if isinstance(found, Rejected) else found[: self._max_event_bytes]
+        batch.rejected.append(RejectedEntry(why.reason, why.detail, data, self._stream, entry_id))
+
+    def _let_go(self, batch: Batch) -> None:
+        for kind, lifecycle in self._rules.lifecycles.items():
+            statuses = self._known[kind].statuses
+            for entity_id, move in batch.effects[kind].moves.items():
+                if move.end in lifecycle.terminal:
+                    del statuses[entity_id]
+            excess = len(statuses) - self._live_statuses
+            for entity_id in list(islice(statuses, max(excess, 0))):
+                del statuses[entity_id]
+
+
+def _change(status: Status, entity_id: str, start: str | None, event: str) -> Change:
+    if isinstance(status, AssetStatus):
+        return AssetChange(
+            phase=status.phase,
+            progress=status.progress,
+            error_message=status.error_message,
+            updated_at=status.updated_at,
+            id=entity_id,
+            from_phase=start,
+            event=event,
+        )
+    return TaskChange(
+        phase=status.phase,
+        progress=status.progress,
+        error_message=status.error_message,
+        retries=status.retries,
+        updated_at=status.updated_at,
+        id=entity_id,
+        from_phase=start,
+        event=event,
+    )

@@ -1,0 +1,148 @@
+-- Write everything that one batch does, or nothing at all.
+--
+-- KEYS[1] partition        hash: cursor, entries, and rejected_dropped once the cap dropped some
+-- KEYS[2] events           stream that the batch was read from
+-- KEYS[3] changes          stream: the change feed
+-- KEYS[4] rejected         stream: entries that were not applied
+-- KEYS[5] counts:task      hash: phase → how many
+-- KEYS[6] counts:asset     hash: phase → how many
+-- then    one status key for each of batch.documents
+-- then    one sorted set for each of batch.phases
+-- then    one stream for each of batch.forwards
+--
+-- ARGV[1] group            the consumer group kept in step with the cursor
+-- ARGV[2] batch            a msgpack map:
+--   read_from              the cursor the batch was read from
+--   cursor                 the ID of its last entry
+--   entries                how many entries it has
+--   documents              status documents, one for each status key
+--   phases                 per sorted set: {entered = {score, id, …}, left = {id, …}}
+--   counts                 per hash of counts: {phase, difference, …}
+--   changes                documents for the change feed
+--   rejected               per entry: a map of reason, detail, data, stream, id
+--   forwards               per stream: the updates that belong there
+--   max_changes            cap of the change feed, in entries
+--   max_rejected           cap of the rejected entries
+--
+-- Returns {'committed', how many rejected entries the cap dropped}
+-- or      {'moved', the actual cursor} where that is not read_from; '' where there is none.
+--
+-- A script that fails half-way is not undone, so whatever can fail is tried before the first write:
+-- the types of the keys here, and memory by the server.
+
+local partition, events, changes, rejected = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local counts = {KEYS[5], KEYS[6]}
+local group_name = ARGV[1]
+local batch = cmsgpack.unpack(ARGV[2])
+local first_status = 6
+local first_phase = first_status + #batch.documents
+local first_forward = first_phase + #batch.phases
+
+-- unpack() fails over 8,000 values (LUAI_MAXCSTACK); an even number keeps pairs together.
+local CHUNK = 4000
+
+local function wrong_type()
+  local wrong = other_than('hash', partition) or other_than('stream', events)
+    or other_than('stream', changes) or other_than('stream', rejected)
+    or other_than('hash', counts[1]) or other_than('hash', counts[2])
+  for i = 1, #batch.phases do wrong = wrong or other_than('zset', KEYS[first_phase + i]) end
+  for i = 1, #batch.forwards do wrong = wrong or other_than('stream', KEYS[first_forward + i]) end
+  return wrong
+end
+
+local function write_statuses()
+  local pairs_of = {}
+  for i = 1, #batch.documents do
+    pairs_of[2 * i - 1] = KEYS[first_status + i]
+    pairs_of[2 * i] = batch.documents[i]
+  end
+  for i = 1, #pairs_of, CHUNK do
+    redis.call('MSET', unpack(pairs_of, i, math.min(i + CHUNK - 1, #pairs_of)))
+  end
+end
+
+local function in_chunks(command, key, values)
+  for i = 1, #values, CHUNK do
+    redis.call(command, key, unpack(values, i, math.min(i + CHUNK - 1, #values)))
+  end
+end
+
+local function write_phases()
+  for i = 1, #batch.phases do
+    in_chunks('ZREM', KEYS[first_phase + i], batch.phases[i].left)
+    in_chunks('ZADD', KEYS[first_phase + i], batch.phases[i].entered)
+  end
+end
+
+-- HINCRBY would fail on a field that holds no number; this mends it.
+local function add(key, field, difference)
+  local count = tonumber(redis.call('HGET', key, field) or 0) or 0
+  redis.call('HSET', key, field, string.format('%.0f', count + difference))
+end
+
+local function write_counts()
+  for i = 1, #counts do
+    local differences = batch.counts[i]
+    for j = 1, #differences, 2 do add(counts[i], differences[j], differences[j + 1]) end
+  end
+end
+
+local function write_changes()
+  for i = 1, #batch.changes do redis.call('XADD', changes, '*', 'data', batch.changes[i]) end
+  if #batch.changes > 0 then redis.call('XTRIM', changes, 'MAXLEN', batch.max_changes) end
+end
+
+local function write_rejected()
+  if #batch.rejected == 0 then return 0 end
+  for i = 1, #batch.rejected do
+    local entry = batch.rejected[i]
+    redis.call('XADD', rejected, '*', 'reason', entry.reason, 'detail', entry.detail,
+      'data', entry.data, 'stream', entry.stream, 'id', entry.id)
+  end
+  local dropped = redis.call('XTRIM', rejected, 'MAXLEN', batch.max_rejected)
+  if dropped > 0 then add(partition, 'rejected_dropped', dropped) end
+  return dropped
+end
+
+local function write_forwards()
+  for i = 1, #batch.forwards do
+    for j = 1, #batch.forwards[i] do
+      redis.call('XADD', KEYS[first_forward + i], '*', 'data', batch.forwards[i][j])
+    end
+  end
+end
+
+local function move_group()
+  local group = redis.call('EXISTS', events) == 1 and find_group(events, group_name)
+  if not group then
+    -- It, or the whole stream, vanished since the batch was read.
+    redis.call('XGROUP', 'CREATE', events, group_name, batch.cursor, 'MKSTREAM', 'ENTRIESREAD', -1)
+    return
+  end
+  local stream = fields_of(redis.call('XINFO', 'STREAM', events))
+  local entries_read = -1
+  if stream['last-generated-id'] == batch.cursor then
+    -- Drained: a lag of 0, also where entries were deleted unread.
+    entries_read = stream['entries-added']
+  elseif group['entries-read'] then
+    entries_read = group['entries-read'] + batch.entries
+  end
+  redis.call('XGROUP', 'SETID', events, group_name, batch.cursor, 'ENTRIESREAD', entries_read)
+end
+
+local wrong = wrong_type()
+if wrong then return wrong end
+
+local cursor = redis.call('HGET', partition, 'cursor')
+if cursor ~= batch.read_from then return {'moved', cursor or ''} end
+
+write_statuses()
+write_phases()
+write_counts()
+write_changes()
+local dropped = write_rejected()
+write_forwards()
+redis.call('HSET', partition, 'cursor', batch.cursor)
+add(partition, 'entries', batch.entries)
+move_group()
+return {'committed', dropped}

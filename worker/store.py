@@ -1,0 +1,210 @@
+"""One partition's keys: reading its stream, loading statuses, committing a batch.
+
+Errors of the connection and of the server pass through: `partition.py` waits them out.
+"""
+
+from collections.abc import Callable
+from importlib.resources import files
+
+import msgspec
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from worker.batch import Batch, Entry, Known, RejectedEntry
+from worker.fold import Corrupt
+from worker.keys import GROUP, Keys
+from worker.models import AssetStatus, Kind, Status, TaskStatus
+
+_encode_json = msgspec.json.Encoder().encode
+_encode_msgpack = msgspec.msgpack.Encoder().encode
+_decode: dict[Kind, Callable[[bytes], Status]] = {
+    "task": msgspec.json.Decoder(TaskStatus).decode,
+    "asset": msgspec.json.Decoder(AssetStatus).decode,
+}
+
+
+class CursorMovedError(Exception):
+    """The partition's cursor is not the one the batch was read from; nothing was written."""
+
+
+class Attached(Struct, frozen=True):
+    """Where a partition is read on from."""
+
+    cursor: str
+    made: tuple[str, ...]
+    """What was missing and is there now: any of `stream`, `hash`, `group`, `cursor`."""
+
+
+class _Phase(Struct):
+    """What a batch does to the set of ids in one phase."""
+
+    entered: list[int | float | str] = []
+    """``[score, id, score, id, …]``"""
+    left: list[str] = []
+
+
+class _Payload(Struct):
+    """The batch as `commit.lua` takes it; the fields are explained there."""
+
+    read_from: str
+    cursor: str
+    entries: int
+    documents: list[bytes]
+    phases: list[_Phase]
+    counts: list[list[str | int]]
+    changes: list[bytes]
+    rejected: list[RejectedEntry]
+    forwards: list[list[bytes]]
+    max_changes: int
+    max_rejected: int
+
+
+class Store:
+    """The keys of one partition."""
+
+    def __init__(
+        self, client: Redis, keys: Keys, number: int, *, max_changes: int, max_rejected: int
+    ) -> None:
+        self._client = client
+        self._all_keys = keys
+        self._keys = keys.partition(number)
+        self._max_changes = max_changes
+        self._max_rejected = max_rejected
+        self._attach = client.register_script(_script("attach"))
+        self._commit = client.register_script(_script("commit"))
+
+    async def attach(self) -> Attached:
+        """Find the cursor, and make anew what is missing of stream, hash and group."""
+        reply = await self._attach(keys=[self._keys.partition, self._keys.events], args=[GROUP])
+        cursor, *made = (name.decode() for name in reply)
+        return Attached(cursor, tuple(made))
+
+    async def read(self, cursor: str, *, count: int, block: int) -> list[Entry]:
+        """Read up to `count` entries after the cursor; wait up to `block` ms for the first."""
+        reply = await self._client.execute_command(  # type: ignore[no-untyped-call]
+            "XREAD", "COUNT", count, "BLOCK", block, "STREAMS", self._keys.events, cursor
+        )
+        return reply[0][1] if reply else []
+
+    async def load(self, ids: dict[Kind, list[str]]) -> dict[Kind, Known]:
+        """Load the statuses of the entities that have one."""
+        wanted = [
+            (kind, entity_id, self._keys.status(kind, entity_id))
+            for kind in ids
+            for entity_id in ids[kind]
+        ]
+        keys = [key for _, _, key in wanted]
+        loaded: dict[Kind, Known] = {kind: Known() for kind in ids}
+        if not keys:
+            return loaded
+        # MGET has no value for a key of another type, but EXISTS counts it.
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.mget(keys)
+        pipeline.exists(*keys)
+        values, existing = await pipeline.execute()
+        missing = [key for key, value in zip(keys, values, strict=True) if value is None]
+        other_types = set()
+        if existing != len(keys) - len(missing):
+            other_types = await self._keys_that_exist(missing)
+        for (kind, entity_id, key), value in zip(wanted, values, strict=True):
+            if value is not None:
+                found = _decode_status(kind, key, value)
+                if isinstance(found, Corrupt):
+                    loaded[kind].corrupt[entity_id] = found
+                else:
+                    loaded[kind].statuses[entity_id] = found
+            elif key in other_types:
+                detail = f"{key} holds no text: mend or delete it"
+                loaded[kind].corrupt[entity_id] = Corrupt(detail)
+        return loaded
+
+    async def _keys_that_exist(self, keys: list[str]) -> set[str]:
+        pipeline = self._client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.exists(key)
+        return {key for key, found in zip(keys, await pipeline.execute(), strict=True) if found}
+
+    async def commit(self, batch: Batch) -> int:
+        """Write all that a batch does, in one atomic step.
+
+        Returns how many rejected entries `max_rejected` pushed out. Raises `CursorMovedError` where
+        the partition's cursor is not the one the batch was read from.
+        """
+        forwards = {self._all_keys.events(number): data for number, data in batch.forwards.items()}
+        if self._all_keys.layout == "cluster":
+            # Another partition is in another slot, which the script may not write to. Added first
+            # and committed then, an update may be forwarded twice but is never lost.
+            await self._forward(forwards)
+            forwards = {}
+        keys, payload = self._payload(batch, forwards)
+        outcome, value = await self._commit(keys=keys, args=[GROUP, _encode_msgpack(payload)])
+        if outcome == b"moved":
+            raise CursorMovedError(value.decode())
+        return int(value)
+
+    async def _forward(self, forwards: dict[str, list[bytes]]) -> None:
+        for stream, updates in forwards.items():
+            pipeline = self._client.pipeline(transaction=False)
+            for data in updates:
+                pipeline.xadd(stream, {b"data": data})
+            await pipeline.execute()
+
+    def _payload(
+        self, batch: Batch, forwards: dict[str, list[bytes]]
+    ) -> tuple[list[str], _Payload]:
+        """Return KEYS and the second argument of `commit.lua`."""
+        own = self._keys
+        status_keys: list[str] = []
+        documents: list[bytes] = []
+        for kind, effects in batch.effects.items():
+            prefix = own.statuses[kind]
+            status_keys += [prefix + entity_id for entity_id in effects.statuses]
+            documents += map(_encode_json, effects.statuses.values())
+        phases, counts = self._index(batch)
+        payload = _Payload(
+            read_from=batch.read_from,
+            cursor=batch.cursor,
+            entries=batch.entries,
+            documents=documents,
+            phases=list(phases.values()),
+            counts=[[item for pair in counts[kind].items() for item in pair] for kind in counts],
+            changes=[_encode_json(change) for change in batch.changes],
+            rejected=batch.rejected,
+            forwards=list(forwards.values()),
+            max_changes=self._max_changes,
+            max_rejected=self._max_rejected,
+        )
+        counts_keys = [own.counts[kind] for kind in counts]
+        fixed = [own.partition, own.events, own.changes, own.rejected, *counts_keys]
+        return [*fixed, *status_keys, *phases, *forwards], payload
+
+    def _index(self, batch: Batch) -> tuple[dict[str, _Phase], dict[Kind, dict[str, int]]]:
+        """Group a batch's moves by the set they change, and sum them up by phase."""
+        phases: dict[str, _Phase] = {}
+        counts: dict[Kind, dict[str, int]] = {"task": {}, "asset": {}}
+        for kind, effects in batch.effects.items():
+            keys = self._keys.phases[kind]
+            count = counts[kind]
+            for entity_id, move in effects.moves.items():
+                # Who left and came back keeps the place, with the time of the coming back.
+                phases.setdefault(keys[move.end], _Phase()).entered += (move.at, entity_id)
+                if move.start == move.end:
+                    continue
+                count[move.end] = count.get(move.end, 0) + 1
+                if move.start is not None:
+                    count[move.start] = count.get(move.start, 0) - 1
+                    phases.setdefault(keys[move.start], _Phase()).left.append(entity_id)
+        return phases, counts
+
+
+def _script(name: str) -> str:
+    """Read a script as it is sent: what all scripts share, then its own part."""
+    folder = files("worker")
+    return "".join(folder.joinpath(part).read_text() for part in ("common.lua", f"{name}.lua"))
+
+
+def _decode_status(kind: Kind, key: str, value: bytes) -> Status | Corrupt:
+    try:
+        return _decode[kind](value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Corrupt(f"{key} holds no status ({error}): mend or delete it")
