@@ -1,7 +1,7 @@
 """What everyone who connects must agree on: the server, the number of partitions, the layout."""
 
 import re
-from typing import Literal
+from typing import Literal, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, ResponseError
@@ -13,7 +13,7 @@ VERSION = "1"
 """Of the keys' names and contents."""
 
 OLDEST_SERVER = (7, 0)
-"""The first with `XGROUP SETID … ENTRIESREAD`, and with scripts refused whole when memory is full."""
+"""The first with `XGROUP SETID … ENTRIESREAD`, and that refuses a script whole when it is full."""
 
 
 async def agree(
@@ -49,7 +49,7 @@ async def _check_meta(
 ) -> Keys:
     key = Keys(prefix, "single").meta
     try:
-        found = await client.hgetall(key)
+        found = cast("dict[bytes, bytes]", await client.hgetall(key))
         if not {b"version", b"partitions", b"layout"} <= found.keys():
             created = {
                 "version": VERSION,
@@ -65,7 +65,7 @@ async def _check_meta(
         if "WRONGTYPE" not in str(error):
             raise
         raise ConfigError(f"{key} is not the hash of a deployment: choose another prefix") from None
-    meta = {str(field, "utf-8"): str(value, "utf-8") for field, value in found.items()}
+    meta = {field.decode(): value.decode() for field, value in found.items()}
     wanted = {"version": VERSION, "partitions": str(partitions)}
     if layout != "auto":
         wanted["layout"] = layout

@@ -1,6 +1,5 @@
 """Every key name, and which partition an entity belongs to. Nobody else spells a key."""
 
-import re
 from typing import Literal
 from zlib import crc32
 
@@ -16,7 +15,6 @@ GROUP = "tracker"
 
 # Braces would move the hash tag, and whitespace cannot be typed into a command line.
 PREFIX_PATTERN = r"^[^\s{}]+\Z"
-is_prefix = re.compile(PREFIX_PATTERN).match
 
 
 def partition_of(entity_id: str, partitions: int) -> int:
