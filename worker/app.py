@@ -1,0 +1,147 @@
+"""One worker process: connect, run every partition, stop in good order."""
+
+import asyncio
+import logging
+import signal
+from typing import Literal
+
+from worker.batch import Pipeline
+from worker.connection import UNAVAILABLE, Outage, connect, without_secrets
+from worker.deployment import agree
+from worker.fold import Rules
+from worker.keys import Keys, Layout
+from worker.lifecycle import Lifecycles
+from worker.partition import Partition
+from worker.settings import Settings
+from worker.store import Store
+
+log = logging.getLogger(__name__)
+
+STOP_WITHIN = 0.8
+"""Seconds that partitions have to finish the batch in hand; then they are cut off, which loses
+nothing: what was not committed is read again."""
+
+
+class Worker:
+    """Reads every partition of a deployment until it is told to stop."""
+
+    def __init__(self, settings: Settings, lifecycles: Lifecycles) -> None:
+        self._settings = settings
+        self._rules = Rules(
+            lifecycles,
+            max_clock_skew=settings.max_clock_skew,
+            clock_skew=settings.clock_skew,
+        )
+        self._client = connect(settings.redis_url)
+        self._stop = asyncio.Event()
+        self._outage = Outage(without_secrets(settings.redis_url), self._stop)
+        # Once settled, `auto` must not be settled otherwise after the keys were flushed.
+        self._layout: Layout | Literal["auto"] = settings.layout
+        self.partitions: list[Partition] = []
+
+    def stop(self) -> None:
+        """Finish the batches in hand, then let `run` return."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Work until `stop` is called.
+
+        Raises `ConfigError` where the deployment is not the one that is configured.
+        """
+        try:
+            keys = await self._reach()
+            if keys is not None:
+                self.partitions = [
+                    self._partition(keys, number) for number in range(self._settings.partitions)
+                ]
+                await self._run_partitions()
+        finally:
+            await self._client.aclose()
+
+    async def _agree(self) -> Keys:
+        settings = self._settings
+        keys = await agree(self._client, settings.prefix, settings.partitions, self._layout)
+        self._layout = keys.layout
+        return keys
+
+    async def _reach(self) -> Keys | None:
+        """Wait until the server can be used; None when stopped before that."""
+        while not self._stop.is_set():
+            try:
+                keys = await self._agree()
+            except UNAVAILABLE as error:
+                await self._outage.wait_out("start", error)
+            else:
+                self._outage.over("start")
+                return keys
+        return None
+
+    def _partition(self, keys: Keys, number: int) -> Partition:
+        settings = self._settings
+        store = Store(
+            self._client,
+            keys,
+            number,
+            max_changes=settings.max_changes,
+            max_rejected=settings.max_rejected,
+        )
+        pipeline = Pipeline(
+            self._rules,
+            stream=keys.events(number),
+            number=number,
+            partitions=settings.partitions,
+            max_event_bytes=settings.max_event_bytes,
+            live_statuses=settings.live_statuses // settings.partitions,
+        )
+        return Partition(
+            number,
+            store,
+            pipeline,
+            batch_entries=settings.batch_entries,
+            batch_bytes=settings.batch_bytes,
+        )
+
+    async def _run_partitions(self) -> None:
+        tasks = [
+            asyncio.create_task(
+                partition.run(self._stop.is_set, self._agree, self._outage),
+                name=f"partition {partition.number}",
+            )
+            for partition in self.partitions
+        ]
+        log.info(
+            "reading %d partitions of %s at %s",
+            len(tasks),
+            self._settings.prefix,
+            without_secrets(self._settings.redis_url),
+        )
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            # A partition ends by itself only when it fails, and one that fails ends the worker.
+            await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, timeout=STOP_WITHIN if self._stop.is_set() else 0)
+        finally:
+            for task in [*tasks, stopped]:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+
+async def run(settings: Settings, lifecycles: Lifecycles) -> None:
+    """Run a worker until SIGTERM or SIGINT."""
+    worker = Worker(settings, lifecycles)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+    await worker.run()
+    totals = [partition.totals for partition in worker.partitions]
+    log.info(
+        "stopped: %d entries read, of which %d applied, %d duplicates, %d forwarded, %d rejected",
+        sum(total.read for total in totals),
+        sum(total.applied for total in totals),
+        sum(total.duplicates for total in totals),
+        sum(total.forwarded for total in totals),
+        sum(total.rejected for total in totals),
+    )

@@ -1,0 +1,149 @@
+"""One partition's loop: read → decode → load → fold → commit."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from msgspec import Struct
+
+from worker.batch import Entry, Pipeline
+from worker.connection import UNAVAILABLE, Outage
+from worker.store import Attached, CursorMovedError, Store
+
+log = logging.getLogger(__name__)
+
+BLOCK = 500
+"""Milliseconds that a read waits for entries. A stop waits for it, so it stays well under a second;
+each time nothing came, the partition's keys are looked over, so it is not much shorter."""
+
+FIRST_COUNT = 100
+"""Entries asked for before anything is known of their size."""
+
+
+class Totals(Struct):
+    """How many entries ended as what since the worker started."""
+
+    read: int = 0
+    duplicates: int = 0
+    forwarded: int = 0
+    rejected: int = 0
+
+    @property
+    def applied(self) -> int:
+        """All the others."""
+        return self.read - self.duplicates - self.forwarded - self.rejected
+
+
+class Partition:
+    """The loop over one partition's stream."""
+
+    def __init__(
+        self,
+        number: int,
+        store: Store,
+        pipeline: Pipeline,
+        *,
+        batch_entries: int,
+        batch_bytes: int,
+    ) -> None:
+        self.number = number
+        self.totals = Totals()
+        self._name = f"partition {number}"
+        self._store = store
+        self._pipeline = pipeline
+        self._batch_entries = batch_entries
+        self._batch_bytes = batch_bytes
+        self._count = min(FIRST_COUNT, batch_entries)
+        self._cursor = ""
+        self._attached_before = False
+        self._said_moved = False
+
+    async def run(
+        self, stopping: Callable[[], bool], agree: Callable[[], Awaitable[object]], outage: Outage
+    ) -> None:
+        """Go on until stopping; a batch in hand is finished.
+
+        `agree` is awaited whenever the server may be another one than before, and what it raises
+        passes through, as does everything that is a bug. What an operator can mend is waited out.
+        """
+        while not stopping():
+            try:
+                await agree()
+                self._adopt(await self._store.attach())
+                while not stopping():
+                    await self._turn()
+                    outage.over(self._name)
+            except CursorMovedError as error:
+                self._say_moved(error)
+            except UNAVAILABLE as error:
+                await outage.wait_out(self._name, error)
+
+    async def _turn(self) -> None:
+        """Read once, and commit what came."""
+        entries = await self._store.read(self._cursor, count=self._count, block=BLOCK)
+        if not entries:
+            await self._look_over()
+            return
+        entries = self._bounded(entries)
+        decoded, unknown = self._pipeline.decode(entries)
+        if any(unknown.values()):
+            self._pipeline.learn(await self._store.load(unknown))
+        batch = self._pipeline.fold(entries, decoded, self._cursor)
+        dropped = await self._store.commit(batch)
+        self._cursor = batch.cursor
+        forwarded = sum(map(len, batch.forwards.values()))
+        self.totals.read += batch.entries
+        self.totals.duplicates += batch.duplicates
+        self.totals.forwarded += forwarded
+        self.totals.rejected += len(batch.rejected)
+        if dropped:
+            log.warning(
+                "%s: max_rejected is reached: the %d oldest rejected entries are gone",
+                self._name,
+                dropped,
+            )
+
+    def _bounded(self, entries: list[Entry]) -> list[Entry]:
+        """Cut a batch at its limit of bytes, and fit the next read's count to what came."""
+        size = 0
+        for taken, (_, fields) in enumerate(entries):
+            size += len(fields[1]) if len(fields) == 2 else sum(map(len, fields))
+            if size > self._batch_bytes:
+                entries = entries[: max(taken, 1)]
+                break
+        # A full read doubles the count; large entries lower it to as many as fit.
+        fitting = self._batch_bytes * len(entries) // max(size, 1)
+        wanted = self._count * 2 if len(entries) == self._count else self._count
+        self._count = max(1, min(wanted, fitting, self._batch_entries))
+        return entries
+
+    async def _look_over(self) -> None:
+        """Notice, while nothing comes, that the keys were flushed, restored or taken over."""
+        attached = await self._store.attach()
+        if attached.made or attached.cursor != self._cursor:
+            self._adopt(attached)
+
+    def _adopt(self, attached: Attached) -> None:
+        """Read on from where the keys say; what was kept in memory may not be true any more."""
+        self._pipeline.forget()
+        self._cursor = attached.cursor
+        if attached.made:
+            level = logging.WARNING if self._attached_before else logging.INFO
+            log.log(
+                level,
+                "%s: made %s, which %s; reading on from %s",
+                self._name,
+                " and ".join(attached.made),
+                "had vanished" if self._attached_before else "were not there",
+                attached.cursor,
+            )
+        self._attached_before = True
+
+    def _say_moved(self, error: CursorMovedError) -> None:
+        """Say that another worker commits here, or that the hash vanished, once."""
+        log.log(
+            logging.DEBUG if self._said_moved else logging.WARNING,
+            "%s: the cursor is at %s, moved by someone else; reading on from there",
+            self._name,
+            str(error) or "no entry",
+        )
+        self._said_moved = True
