@@ -42,7 +42,7 @@ class RejectedEntry(Struct, frozen=True, gc=False):
     detail: str
     data: bytes
     stream: str
-    id: bytes
+    id: str
 
 
 class Move(Struct, gc=False):
@@ -220,7 +220,9 @@ class Pipeline:
             return
         found = find_data(fields)
         data = b"" if isinstance(found, Rejected) else found[: self._max_event_bytes]
-        batch.rejected.append(RejectedEntry(why.reason, why.detail, data, self._stream, entry_id))
+        batch.rejected.append(
+            RejectedEntry(why.reason, why.detail, data, self._stream, entry_id.decode())
+        )
 
     def _let_go(self, batch: Batch) -> None:
         for kind, lifecycle in self._rules.lifecycles.items():

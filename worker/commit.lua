@@ -19,10 +19,12 @@
 --   phases                 per sorted set: {entered = {score, id, …}, left = {id, …}}
 --   counts                 per hash of counts: {phase, difference, …}
 --   changes                documents for the change feed
---   rejected               per entry: a map of reason, detail, data, stream, id
---   forwards               per stream: the updates that belong there
+--   rejected               per entry: a map of reason, detail, stream, id
+--   forwards               per stream: how many updates belong there
 --   max_changes            cap of the change feed, in entries
 --   max_rejected           cap of the rejected entries
+--
+-- then    the bytes of each rejected entry, then those of each forwarded update
 --
 -- Returns {'committed', how many rejected entries the cap dropped}
 -- or      {'moved', the actual cursor} where that is not read_from; '' where there is none.
@@ -34,9 +36,10 @@ local partition, events, changes, rejected = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local counts = {KEYS[5], KEYS[6]}
 local group_name = ARGV[1]
 local batch = cmsgpack.unpack(ARGV[2])
-local first_status = 6
+local first_status = 6  -- each index is one before the first
 local first_phase = first_status + #batch.documents
 local first_forward = first_phase + #batch.phases
+local first_raw = 2
 
 -- unpack() fails over 8,000 values (LUAI_MAXCSTACK); an even number keeps pairs together.
 local CHUNK = 4000
@@ -97,7 +100,7 @@ local function write_rejected()
   for i = 1, #batch.rejected do
     local entry = batch.rejected[i]
     redis.call('XADD', rejected, '*', 'reason', entry.reason, 'detail', entry.detail,
-      'data', entry.data, 'stream', entry.stream, 'id', entry.id)
+      'data', ARGV[first_raw + i], 'stream', entry.stream, 'id', entry.id)
   end
   local dropped = redis.call('XTRIM', rejected, 'MAXLEN', batch.max_rejected)
   if dropped > 0 then add(partition, 'rejected_dropped', dropped) end
@@ -105,9 +108,11 @@ local function write_rejected()
 end
 
 local function write_forwards()
+  local raw = first_raw + #batch.rejected
   for i = 1, #batch.forwards do
-    for j = 1, #batch.forwards[i] do
-      redis.call('XADD', KEYS[first_forward + i], '*', 'data', batch.forwards[i][j])
+    for _ = 1, batch.forwards[i] do
+      raw = raw + 1
+      redis.call('XADD', KEYS[first_forward + i], '*', 'data', ARGV[raw])
     end
   end
 end

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from worker.batch import Batch, Entry, Known, RejectedEntry
+from worker.batch import Batch, Entry, Known
 from worker.fold import Corrupt
 from worker.keys import GROUP, Keys
 from worker.models import AssetStatus, Kind, Status, TaskStatus
@@ -43,18 +43,30 @@ class _Phase(Struct):
     left: list[str] = []
 
 
+class _Rejected(Struct):
+    """A rejected entry without its bytes."""
+
+    reason: str
+    detail: str
+    stream: str
+    id: str
+
+
 class _Payload(Struct):
-    """The batch as `commit.lua` takes it; the fields are explained there."""
+    """The batch as `commit.lua` takes it; the fields are explained there.
+
+    Documents are text, for the server's msgpack knows strings but no binary.
+    """
 
     read_from: str
     cursor: str
     entries: int
-    documents: list[bytes]
+    documents: list[str]
     phases: list[_Phase]
     counts: list[list[str | int]]
-    changes: list[bytes]
-    rejected: list[RejectedEntry]
-    forwards: list[list[bytes]]
+    changes: list[str]
+    rejected: list[_Rejected]
+    forwards: list[int]
     max_changes: int
     max_rejected: int
 
@@ -137,7 +149,9 @@ class Store:
             await self._forward(forwards)
             forwards = {}
         keys, payload = self._payload(batch, forwards)
-        outcome, value = await self._commit(keys=keys, args=[GROUP, _encode_msgpack(payload)])
+        raw = [entry.data for entry in batch.rejected]
+        raw += [data for updates in forwards.values() for data in updates]
+        outcome, value = await self._commit(keys=keys, args=[GROUP, _encode_msgpack(payload), *raw])
         if outcome == b"moved":
             raise CursorMovedError(value.decode())
         return int(value)
@@ -155,11 +169,11 @@ class Store:
         """Return KEYS and the second argument of `commit.lua`."""
         own = self._keys
         status_keys: list[str] = []
-        documents: list[bytes] = []
+        documents: list[str] = []
         for kind, effects in batch.effects.items():
             prefix = own.statuses[kind]
             status_keys += [prefix + entity_id for entity_id in effects.statuses]
-            documents += map(_encode_json, effects.statuses.values())
+            documents += [_encode_json(status).decode() for status in effects.statuses.values()]
         phases, counts = self._index(batch)
         payload = _Payload(
             read_from=batch.read_from,
@@ -168,9 +182,12 @@ class Store:
             documents=documents,
             phases=list(phases.values()),
             counts=[[item for pair in counts[kind].items() for item in pair] for kind in counts],
-            changes=[_encode_json(change) for change in batch.changes],
-            rejected=batch.rejected,
-            forwards=list(forwards.values()),
+            changes=[_encode_json(change).decode() for change in batch.changes],
+            rejected=[
+                _Rejected(entry.reason, entry.detail, entry.stream, entry.id)
+                for entry in batch.rejected
+            ],
+            forwards=[len(updates) for updates in forwards.values()],
             max_changes=self._max_changes,
             max_rejected=self._max_rejected,
         )

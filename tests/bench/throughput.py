@@ -1,0 +1,171 @@
+"""The drain rate of the real worker, beside a loop that does nothing, in one run.
+
+The backlog: tasks with UUID ids, 2,000 in flight, each pending, waiting, 5 x running with progress,
+completed, over 4 partitions. The loop that does nothing reads the same entries with `XREADGROUP
+COUNT 1000`, throws them away, and sends one `XACK` per read: what any consumer-group loop in Python
+has to do at the least. Its replies are taken raw, and its client is redis-py's fastest, the
+blocking one with hiredis. Rounds are interleaved; the last line is the median of their ratios.
+"""
+
+import argparse
+import asyncio
+import random
+import statistics
+import tempfile
+import time
+import uuid
+import zlib
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import msgspec
+import redis
+
+from worker.app import Worker
+from worker.embedded import embedded_server
+from worker.lifecycle import load_lifecycles
+from worker.settings import Settings, load_settings
+
+PARTITIONS = 4
+IN_FLIGHT = 2_000
+STEPS = ["pending", "waiting", *["running"] * 5, "completed"]
+PREFIX = "bench"
+
+
+def backlog(events: int) -> Iterator[tuple[int, bytes]]:
+    """Yield ``(partition, data)``: tasks in flight move on in random order, and new ones follow."""
+    random.seed(1)
+    now = int(time.time() * 1000) - 10_000
+    flight = [(str(uuid.UUID(int=random.getrandbits(128))), 0) for _ in range(IN_FLIGHT)]
+    for number in range(events):
+        place = random.randrange(IN_FLIGHT)
+        task, step = flight[place]
+        update: dict[str, object] = {"kind": "task", "id": task, "phase": STEPS[step]}
+        if STEPS[step] == "running":
+            update["progress"] = (step - 2) / 5
+        update["updatedAt"] = now + number // 100
+        yield zlib.crc32(task.encode()) % PARTITIONS, msgspec.json.encode(update)
+        done = step + 1 == len(STEPS)
+        flight[place] = (
+            (str(uuid.UUID(int=random.getrandbits(128))), 0) if done else (task, step + 1)
+        )
+
+
+def stream(partition: int) -> str:
+    """Return the key of a partition's stream, as a producer spells it."""
+    return f"{PREFIX}:events:{{{partition}}}"
+
+
+def load(client: redis.Redis, events: int) -> dict[str, bytes]:
+    """Add the backlog, and return the streams as the server dumps them."""
+    pipeline = client.pipeline(transaction=False)
+    for number, (partition, data) in enumerate(backlog(events), start=1):
+        pipeline.xadd(stream(partition), {"data": data})
+        if number % 5_000 == 0:
+            pipeline.execute()
+    pipeline.execute()
+    return {stream(number): client.dump(stream(number)) or b"" for number in range(PARTITIONS)}
+
+
+def restore(client: redis.Redis, dumps: dict[str, bytes]) -> None:
+    """Empty the database but for the streams."""
+    client.flushdb()
+    for key, dump in dumps.items():
+        client.restore(key, 0, dump)
+
+
+def drain_doing_nothing(client: redis.Redis, events: int) -> float:
+    """Read and acknowledge everything; return events per second."""
+    for number in range(PARTITIONS):
+        client.xgroup_create(stream(number), "nothing", "0")
+    began = time.perf_counter()
+    seen = 0
+    while seen < events:
+        for number in range(PARTITIONS):
+            key = stream(number)
+            reply = client.execute_command(  # type: ignore[no-untyped-call]
+                "XREADGROUP", "GROUP", "nothing", "one", "COUNT", 1000, "STREAMS", key, ">"
+            )
+            if reply:
+                entries = reply[0][1]
+                client.xack(key, "nothing", *[entry[0] for entry in entries])
+                seen += len(entries)
+    return events / (time.perf_counter() - began)
+
+
+async def drain(settings: Settings, events: int) -> float:
+    """Let the real worker read everything; return events per second, its start included."""
+    worker = Worker(settings, load_lifecycles(settings.lifecycles))
+    began = time.perf_counter()
+    running = asyncio.create_task(worker.run())
+    while sum(partition.totals.read for partition in worker.partitions) < events:
+        await asyncio.sleep(0.002)
+        if running.done():
+            running.result()
+    rate = events / (time.perf_counter() - began)
+    worker.stop()
+    await running
+    return rate
+
+
+def check(client: redis.Redis, events: int) -> None:
+    """Refuse to quote a rate for work that was not done."""
+    entries = sum(
+        int(client.hget(f"{PREFIX}:partition:{{{number}}}", "entries") or 0)
+        for number in range(PARTITIONS)
+    )
+    completed = int(client.hget(f"{PREFIX}:counts:task", "completed") or 0)
+    rejected = client.xlen(f"{PREFIX}:rejected")
+    if entries != events or rejected or not completed:
+        raise SystemExit(f"wrong work: {entries=} {completed=} {rejected=} of {events} events")
+
+
+def measure(url: str, events: int, rounds: int) -> None:
+    """Print both rates for each round, and the median of the ratios as the last line."""
+    client = redis.Redis.from_url(url, protocol=2)
+    client.set_response_callback("XREADGROUP", lambda reply, **_: reply)
+    dumps = load(client, events)
+    info = client.info("server")
+    version = info.get("valkey_version") or info["redis_version"]
+    server = f"{info.get('server_name', 'redis')} {version}"
+    print(f"{events:,} events, {PARTITIONS} partitions, {server}")
+    settings = load_settings(
+        environment={}, options={"redis_url": url, "prefix": PREFIX, "partitions": PARTITIONS}
+    )
+    ratios = []
+    for number in range(1, rounds + 1):
+        restore(client, dumps)
+        nothing = drain_doing_nothing(client, events)
+        restore(client, dumps)
+        tracked = asyncio.run(drain(settings, events))
+        check(client, events)
+        ratios.append(tracked / nothing)
+        print(
+            f"round {number}: doing nothing {nothing:9,.0f}/s   status tracker {tracked:9,.0f}/s"
+            f"   ratio {ratios[-1]:.2f}",
+            flush=True,
+        )
+    client.flushdb()
+    print(f"ratio: {statistics.median(ratios):.2f}")
+
+
+def main() -> None:
+    """Parse the command line and measure."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--events", type=int, default=400_000)
+    parser.add_argument("--redis-url", help="a server of your own; its database is FLUSHED")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        server = (
+            nullcontext(options.redis_url) if options.redis_url else embedded_server(Path(folder))
+        )
+        with server as url:
+            measure(url, options.events, options.rounds)
+
+
+if __name__ == "__main__":
+    main()
