@@ -1,0 +1,5 @@
+"""`python -m worker` is `status-tracker`."""
+
+from worker.cli import main
+
+main()

@@ -1,0 +1,109 @@
+"""The command `status-tracker`: options, and errors as one line with an exit code.
+
+What a command needs is imported when it runs, so that `--help` does not wait for a Redis client.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from worker.errors import EXIT_BUG, EXIT_CONFIG, ConfigError
+
+EPILOG = """\b
+Exit codes: 0 all is well; 2 the command line is wrong; 70 a bug, please report it;
+78 the configuration cannot work, or is not the one the deployment was created with."""
+
+DATA = Path(".status-tracker")
+"""Where the embedded server keeps its data: in the folder in which the command is run."""
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Settings that differ from the defaults, as TOML.",
+)
+lifecycles_option = click.option(
+    "--lifecycles", type=click.Path(), help="Which phase may follow which, as TOML."
+)
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="status-tracker")
+def cli() -> None:
+    """Turn streams of status updates into one current status per task and asset."""
+
+
+@cli.command(epilog=EPILOG)
+@config_option
+@click.option(
+    "--redis-url", metavar="URL", help="redis://, rediss:// or unix:// URL of the server."
+)
+@click.option(
+    "--embedded", is_flag=True, help=f"Start a server of its own, with its data in {DATA}/."
+)
+@click.option("--prefix", help="What every key begins with.")
+@click.option("--partitions", metavar="N", help="How many streams there are.")
+@click.option("--layout", metavar="NAME", help="single, cluster or auto.")
+@lifecycles_option
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+def run(config: Path | None, embedded: bool, **options: str | None) -> None:
+    """Run a worker until Ctrl-C or SIGTERM.
+
+    Every setting and its default is in config/worker.toml; an environment variable STATUS_…
+    (STATUS_REDIS_URL) stands over the file, and an option over both.
+    """
+    if embedded and options["redis_url"]:
+        raise click.UsageError(
+            "--embedded starts a server, --redis-url names one: give one of them"
+        )
+    from worker.cli.run import run_embedded, run_worker  # noqa: PLC0415
+
+    if embedded:
+        run_embedded(config, options, DATA)
+    else:
+        run_worker(config, options)
+
+
+@cli.command(epilog=EPILOG)
+@config_option
+@lifecycles_option
+@click.option("--mermaid", is_flag=True, help="Print diagrams for Markdown instead of tables.")
+def check(config: Path | None, lifecycles: str | None, mermaid: bool) -> None:
+    """Check the settings and the lifecycles, and print the lifecycles."""
+    from worker.cli.check import check_files  # noqa: PLC0415
+
+    check_files(config, {"lifecycles": lifecycles}, mermaid=mermaid)
+
+
+@cli.command(epilog=EPILOG)
+@click.option(
+    "--seconds", type=click.FloatRange(min=0, min_open=True), help="End after so many seconds."
+)
+def demo(seconds: float | None) -> None:
+    """Watch a small video service: a server, a worker and producers, all started here."""
+    from worker.demo import run_demo  # noqa: PLC0415
+
+    run_demo(seconds)
+
+
+def main() -> None:
+    """Run the command; end with a line and an exit code where it fails."""
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.INFO)
+    sys.exit(_exit_code(cli))
+
+
+def _exit_code(command: Callable[..., Any]) -> int:
+    try:
+        command()
+    except ConfigError as error:
+        click.echo(f"status-tracker: {error}", err=True)
+        return EXIT_CONFIG
+    except Exception:  # noqa: BLE001
+        traceback.print_exc()
+        click.echo("status-tracker: this is a bug; please report it with the lines above", err=True)
+        return EXIT_BUG
+    return 0

@@ -1,0 +1,29 @@
+"""`status-tracker run`: a worker on a server that is there, or on one of its own."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from worker.app import run
+from worker.embedded import embedded_server
+from worker.lifecycle import load_lifecycles
+from worker.settings import load_settings
+
+
+def run_worker(config: Path | None, options: Mapping[str, str | None]) -> None:
+    """Run a worker with the settings that the user gave."""
+    settings = load_settings(config, options=options)
+    logging.getLogger().setLevel(settings.log_level.upper())
+    asyncio.run(run(settings, load_lifecycles(settings.lifecycles)))
+
+
+def run_embedded(config: Path | None, options: Mapping[str, str | None], data: Path) -> None:
+    """Run a worker on an embedded server, which lives as long as it does."""
+    # Before the server starts, so that a slip in a file does not wait for it.
+    load_lifecycles(load_settings(config, options=options).lifecycles)
+    with embedded_server(data) as url:
+        click.echo(f"embedded server: {url} (its data is in {data}/)")
+        run_worker(config, {**options, "redis_url": url})
