@@ -97,6 +97,7 @@ class Worker:
             number,
             store,
             pipeline,
+            self._agree,
             batch_entries=settings.batch_entries,
             batch_bytes=settings.batch_bytes,
         )
@@ -104,7 +105,7 @@ class Worker:
     async def _run_partitions(self) -> None:
         tasks = [
             asyncio.create_task(
-                partition.run(self._stop.is_set, self._agree, self._outage),
+                partition.run(self._stop.is_set, self._outage),
                 name=f"partition {partition.number}",
             )
             for partition in self.partitions

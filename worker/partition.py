@@ -41,6 +41,7 @@ class Partition:
         number: int,
         store: Store,
         pipeline: Pipeline,
+        agree: Callable[[], Awaitable[object]],
         *,
         batch_entries: int,
         batch_bytes: int,
@@ -50,6 +51,7 @@ class Partition:
         self._name = f"partition {number}"
         self._store = store
         self._pipeline = pipeline
+        self._agree = agree
         self._batch_entries = batch_entries
         self._batch_bytes = batch_bytes
         self._count = min(FIRST_COUNT, batch_entries)
@@ -57,18 +59,15 @@ class Partition:
         self._attached_before = False
         self._said_moved = False
 
-    async def run(
-        self, stopping: Callable[[], bool], agree: Callable[[], Awaitable[object]], outage: Outage
-    ) -> None:
+    async def run(self, stopping: Callable[[], bool], outage: Outage) -> None:
         """Go on until stopping; a batch in hand is finished.
 
-        `agree` is awaited whenever the server may be another one than before, and what it raises
-        passes through, as does everything that is a bug. What an operator can mend is waited out.
+        What an operator can mend is waited out. A deployment that has become another one, which
+        `agree` raises, and bugs pass through.
         """
         while not stopping():
             try:
-                await agree()
-                self._adopt(await self._store.attach())
+                await self._attach()
                 while not stopping():
                     await self._turn()
                     outage.over(self._name)
@@ -116,10 +115,16 @@ class Partition:
         self._count = max(1, min(wanted, fitting, self._batch_entries))
         return entries
 
+    async def _attach(self) -> None:
+        """Find where to read on, on a server that may be another one than before."""
+        await self._agree()
+        self._adopt(await self._store.attach())
+
     async def _look_over(self) -> None:
         """Notice, while nothing comes, that the keys were flushed, restored or taken over."""
         attached = await self._store.attach()
         if attached.made or attached.cursor != self._cursor:
+            await self._agree()
             self._adopt(attached)
 
     def _adopt(self, attached: Attached) -> None:
