@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from worker.errors import ConfigError
 
@@ -90,14 +92,18 @@ def _end_orphan(folder: Path, port: int) -> None:
 
     We hold the folder's lock, so nobody uses that server through us any more.
     """
-    client = redis.Redis(HOST, port, socket_timeout=STOPS_WITHIN, decode_responses=True)
-    try:
-        if client.config_get("dir").get("dir") == str(folder):
-            client.shutdown()
-    except redis.RedisError:
-        return  # nothing there, or somebody else's
-    finally:
-        client.close()
+    with _client(port) as client:
+        try:
+            if client.config_get("dir").get("dir") == str(folder):
+                client.shutdown()
+        except redis.RedisError:
+            return  # nothing there, or somebody else's
+
+
+def _client(port: int) -> redis.Redis:
+    # redis-py would wait for seconds before it says that nobody is there.
+    once = Retry(NoBackoff(), 0)
+    return redis.Redis(HOST, port, retry=once, socket_timeout=STOPS_WITHIN, decode_responses=True)
 
 
 def _start(binary: Path, folder: Path, port: int) -> subprocess.Popen[bytes]:
@@ -123,7 +129,7 @@ def _start(binary: Path, folder: Path, port: int) -> subprocess.Popen[bytes]:
 
 def _await_ready(process: subprocess.Popen[bytes], folder: Path, port: int) -> None:
     deadline = time.monotonic() + STARTS_WITHIN
-    with redis.Redis(HOST, port) as client:
+    with _client(port) as client:
         while process.poll() is None:
             try:
                 client.ping()

@@ -1,0 +1,1 @@
+"""The tests: unit (no server), integration (a real server), acceptance (the real command)."""

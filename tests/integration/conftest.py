@@ -1,0 +1,94 @@
+"""One partition's store and pipeline on a real server."""
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import redis.asyncio
+
+from tests.servers import Server
+from worker.batch import Batch, Pipeline
+from worker.connection import connect
+from worker.fold import Rules
+from worker.keys import Keys, Layout
+from worker.lifecycle import load_lifecycles
+from worker.settings import default_file
+from worker.store import Store
+
+RULES = Rules(
+    load_lifecycles(default_file("lifecycles.toml")), max_clock_skew=60_000, clock_skew=1_000
+)
+
+
+class Line:
+    """What a partition's loop drives, step by step."""
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        *,
+        number: int,
+        layout: Layout,
+        partitions: int,
+        max_changes: int,
+        max_rejected: int,
+    ) -> None:
+        self.keys = Keys("status", layout)
+        self.own = self.keys.partition(number)
+        self.cursor = ""
+        self.store = Store(
+            client, self.keys, number, max_changes=max_changes, max_rejected=max_rejected
+        )
+        self.pipeline = Pipeline(
+            RULES,
+            stream=self.own.events,
+            number=number,
+            partitions=partitions,
+            max_event_bytes=65_536,
+            live_statuses=1_000,
+        )
+
+    async def attach(self) -> tuple[str, ...]:
+        """Take the cursor from the keys; return what was made anew."""
+        attached = await self.store.attach()
+        self.cursor = attached.cursor
+        self.pipeline.forget()
+        return attached.made
+
+    async def fold(self, count: int = 100_000) -> Batch:
+        """Read what is there and fold it, without committing."""
+        entries = await self.store.read(self.cursor, count=count, block=1)
+        decoded, unknown = self.pipeline.decode(entries)
+        self.pipeline.learn(await self.store.load(unknown))
+        return self.pipeline.fold(entries, decoded, self.cursor)
+
+    async def turn(self, count: int = 100_000) -> Batch:
+        """Read, fold and commit."""
+        batch = await self.fold(count)
+        await self.store.commit(batch)
+        self.cursor = batch.cursor
+        return batch
+
+
+@pytest.fixture
+async def line(server: Server) -> AsyncIterator[Callable[..., Line]]:
+    """Make a line for partition 0, or for another one."""
+    client = connect(server.url)
+
+    def make(
+        number: int = 0,
+        layout: Layout = "single",
+        partitions: int = 4,
+        max_changes: int = 1_000_000,
+        max_rejected: int = 1_000_000,
+    ) -> Line:
+        return Line(
+            client,
+            number=number,
+            layout=layout,
+            partitions=partitions,
+            max_changes=max_changes,
+            max_rejected=max_rejected,
+        )
+
+    yield make
+    await client.aclose()

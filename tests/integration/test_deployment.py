@@ -1,0 +1,96 @@
+"""What everyone who connects must agree on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import redis
+
+from tests.servers import Client, Server
+from worker.connection import connect
+from worker.deployment import agree
+from worker.errors import ConfigError
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[redis.asyncio.Redis]:
+    """A worker's client."""
+    client = connect(server.url)
+    yield client
+    await client.aclose()
+
+
+async def test_the_first_to_connect_writes_it(
+    client: redis.asyncio.Redis, redis_client: Client
+) -> None:
+    """The meta key says what the deployment was created with."""
+    keys = await agree(client, "jobs", 8, "cluster")
+    assert redis_client.hgetall("jobs:meta") == {
+        "version": "1",
+        "partitions": "8",
+        "layout": "cluster",
+    }
+    assert keys.layout == "cluster"
+
+
+@pytest.mark.parametrize(
+    ("field", "there", "named"),
+    [
+        ("partitions", "8", "configured is 4.*created with 8"),
+        ("layout", "cluster", "configured is single.*created with cluster"),
+        ("version", "2", "configured is 1.*created with 2"),
+    ],
+)
+async def test_another_deployment_is_refused_with_both_values(
+    client: redis.asyncio.Redis, redis_client: Client, field: str, there: str, named: str
+) -> None:
+    """A worker with other values would read other streams, so it must not begin."""
+    await agree(client, "status", 4, "single")
+    redis_client.hset("status:meta", field, there)
+    with pytest.raises(ConfigError, match=f"{field}: {named}"):
+        await agree(client, "status", 4, "single")
+
+
+async def test_auto_takes_the_layout_that_is_there(client: redis.asyncio.Redis) -> None:
+    """`auto` is `single` on a new server, and what the deployment was created with afterwards."""
+    assert (await agree(client, "one", 4, "auto")).layout == "single"
+    await agree(client, "two", 4, "cluster")
+    assert (await agree(client, "two", 4, "auto")).layout == "cluster"
+
+
+async def test_a_meta_key_of_another_kind_is_named(
+    client: redis.asyncio.Redis, redis_client: Client
+) -> None:
+    """Somebody else's key under our prefix is refused, not overwritten."""
+    redis_client.set("status:meta", "mine")
+    with pytest.raises(ConfigError, match="status:meta"):
+        await agree(client, "status", 4, "single")
+    assert redis_client.get("status:meta") == "mine"
+
+
+@pytest.mark.parametrize(
+    ("info", "named"),
+    [
+        ("redis_version:6.2.14\r\nredis_mode:standalone", "Redis 6.2.14; needed is Redis 7.0"),
+        ("redis_version:7.2.4\r\nredis_mode:cluster", "Redis Cluster"),
+    ],
+)
+async def test_a_server_that_will_not_do_is_refused(info: str, named: str) -> None:
+    """An older server is refused with its version and the one needed; this one only says so."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            if line.upper().startswith(b"INFO"):
+                writer.write(f"${len(info)}\r\n{info}\r\n".encode())
+            elif line.upper().startswith(b"CLIENT"):
+                writer.write(b"+OK\r\n")
+        writer.close()
+
+    old = await asyncio.start_server(answer, "127.0.0.1", 0)
+    client = connect(f"redis://127.0.0.1:{old.sockets[0].getsockname()[1]}")
+    try:
+        with pytest.raises(ConfigError, match=named):
+            await agree(client, "status", 4, "single")
+    finally:
+        await client.aclose()
+        old.close()

