@@ -1,0 +1,101 @@
+"""`status-tracker run` on a real server, compared with the model key by key."""
+
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.producers import produce
+from tests.acceptance.tracker import assert_as_modelled, drained, tracker
+from tests.servers import Client, Server, wait_until
+from worker.keys import Keys, Layout
+
+SINGLE = Keys("status", "single")
+
+
+def has_more(client: Client, changes: int) -> bool:
+    """Tell whether a worker has committed since there were so many changes."""
+    return int(client.xlen("status:changes")) > changes
+
+
+@pytest.mark.parametrize("layout", ["single", "cluster"])
+def test_thousands_of_updates_end_as_modelled(
+    server: Server, redis_client: Client, tmp_path: Path, layout: Layout
+) -> None:
+    """The whole line, in both layouts, with half of the updates there before the worker is."""
+    keys = Keys("status", layout)
+    produce(redis_client, keys, seed=1, count=6_000)
+    with tracker(tmp_path, "--redis-url", server.url, "--layout", layout):
+        produce(redis_client, keys, seed=2, count=6_000)
+        wait_until(lambda: drained(redis_client, keys))
+    model = assert_as_modelled(redis_client, keys)
+    assert model.applied > 5_000
+    assert model.duplicates > 50
+    assert model.forwards
+    assert len({rejection.reason for rejection in model.rejected}) >= 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stops_within_a_second_and_loses_nothing(
+    server: Server, redis_client: Client, tmp_path: Path, number: signal.Signals
+) -> None:
+    """A stop in the middle of a backlog ends in exit code 0, and the next worker goes on."""
+    produce(redis_client, SINGLE, seed=3, count=20_000)
+    with tracker(tmp_path, "--redis-url", server.url) as first:
+        wait_until(lambda: redis_client.xlen("status:changes"))
+        code, seconds = first.stop(number)
+    assert code == 0
+    assert seconds < 2, "a second to stop, and one for a slow machine"
+    assert "stopped: " in first.log
+    with tracker(tmp_path, "--redis-url", server.url):
+        wait_until(lambda: drained(redis_client, SINGLE))
+    assert_as_modelled(redis_client, SINGLE)
+
+
+def test_an_idle_worker_stops_too(server: Server, tmp_path: Path) -> None:
+    """A blocking read does not hold up a stop."""
+    with tracker(tmp_path, "--redis-url", server.url) as idle:
+        idle.says("reading on from 0-0")
+        code, seconds = idle.stop()
+    assert code == 0
+    assert seconds < 2
+
+
+def test_kill_and_restart_end_as_modelled(
+    server: Server, redis_client: Client, tmp_path: Path
+) -> None:
+    """Kill -9 in the middle of the work, five times over, neither loses nor repeats an effect."""
+    interrupted = 0
+    for seed in range(5):
+        produce(redis_client, SINGLE, seed=seed, count=8_000)
+        with tracker(tmp_path, "--redis-url", server.url) as victim:
+            wait_until(partial(has_more, redis_client, redis_client.xlen("status:changes")))
+            victim.kill()
+        interrupted += not drained(redis_client, SINGLE)
+    assert interrupted, "every worker was done before it was killed: this proves nothing"
+    with tracker(tmp_path, "--redis-url", server.url):
+        wait_until(lambda: drained(redis_client, SINGLE))
+    assert_as_modelled(redis_client, SINGLE)
+
+
+def test_two_workers_at_once_end_as_modelled(
+    server: Server, redis_client: Client, tmp_path: Path
+) -> None:
+    """Nothing keeps two workers apart yet but the cursor: the effects are those of one."""
+    with (
+        tracker(tmp_path / "one", "--redis-url", server.url),
+        tracker(tmp_path / "two", "--redis-url", server.url),
+    ):
+        for seed in range(4):
+            produce(redis_client, SINGLE, seed=seed, count=4_000)
+        wait_until(lambda: drained(redis_client, SINGLE), within=30)
+    assert_as_modelled(redis_client, SINGLE)
+
+
+def test_reads_over_a_unix_socket(server: Server, redis_client: Client, tmp_path: Path) -> None:
+    """A `unix://` URL is as good as a `redis://` one; the database may be a query."""
+    produce(redis_client, SINGLE, seed=5, count=100)
+    with tracker(tmp_path, STATUS_REDIS_URL=f"unix://{server.socket}?db=0"):
+        wait_until(lambda: drained(redis_client, SINGLE))
+    assert_as_modelled(redis_client, SINGLE)

@@ -1,0 +1,164 @@
+"""The real command as a process, and what is asked of the keys it leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.model import Model, Rejection, canonical
+from tests.servers import Client, wait_until
+from worker.keys import Keys
+from worker.models import PHASES
+
+
+class Tracker:
+    """One `status-tracker run`, with its log in a file."""
+
+    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
+        folder.mkdir(exist_ok=True)
+        self._log = folder / "tracker.log"
+        clean = {name: text for name, text in os.environ.items() if not name.startswith("STATUS_")}
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "worker", "run", *arguments],
+                cwd=folder,
+                env={**clean, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def log(self) -> str:
+        """What it and those before it in the same folder said."""
+        return self._log.read_text()
+
+    def says(self, text: str) -> None:
+        """Wait until the log has a text."""
+        wait_until(lambda: text in self.log or self._process.poll() is not None)
+        assert text in self.log, self.log
+
+    def exit_code(self) -> int:
+        """Wait until it ends by itself."""
+        return self._process.wait(15)
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, float]:
+        """Tell it to stop; return its exit code and the seconds it took."""
+        began = time.monotonic()
+        self._process.send_signal(number)
+        return self.exit_code(), time.monotonic() - began
+
+    def kill(self) -> None:
+        """End it as nothing can prevent."""
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def tracker(folder: Path, *arguments: str, **environment: str) -> Iterator[Tracker]:
+    """Run a tracker, and end it in any case."""
+    process = Tracker(folder, *arguments, **environment)
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+def drained(client: Client, keys: Keys, partitions: int = 4) -> bool:
+    """Tell whether every partition's cursor stands at the end of its stream."""
+    for number in range(partitions):
+        own = keys.partition(number)
+        if not client.exists(own.events):
+            return False
+        if (
+            client.hget(own.partition, "cursor")
+            != client.xinfo_stream(own.events)["last-generated-id"]
+        ):
+            return False
+    return True
+
+
+def model_of(client: Client, keys: Keys, partitions: int = 4) -> Model:
+    """Feed the streams, as they are on the server, to the model."""
+    model = Model(partitions)
+    for number in range(partitions):
+        for entry_id, fields in client.xrange(keys.events(number)):
+            data = fields.get("data")
+            raw = None if data is None else data.encode(errors="surrogateescape")
+            model.apply(number, entry_id, raw)
+    return model
+
+
+def assert_as_modelled(client: Client, keys: Keys, partitions: int = 4) -> Model:
+    """Compare every status, set, count, change and rejection with the model, and the cursors."""
+    model = model_of(client, keys, partitions)
+    _assert_statuses(client, keys, model)
+    _assert_index(client, keys, model)
+    _assert_feeds(client, keys, model)
+    for number in range(partitions):
+        own = keys.partition(number)
+        partition = {"cursor": model.cursors[number], "entries": str(model.entries[number])}
+        assert client.hgetall(own.partition) == partition
+        [group] = client.xinfo_groups(own.events)
+        assert (group["name"], group["lag"]) == ("tracker", 0)
+    return model
+
+
+def _assert_statuses(client: Client, keys: Keys, model: Model) -> None:
+    """Every document is there, with its fields in order, and no other."""
+    found = {}
+    for key in client.scan_iter(count=1000, _type="string"):
+        found[key] = json.dumps(json.loads(client.get(key)))
+    wanted = {
+        keys.partition(model.home(entity_id)).status(kind, entity_id): json.dumps(status)
+        for kind in PHASES
+        for (of_kind, entity_id), status in model.statuses.items()
+        if of_kind == kind
+    }
+    assert found == wanted
+
+
+def _assert_index(client: Client, keys: Keys, model: Model) -> None:
+    """The sets of ids and the counts say what the statuses say; `cluster` has them in parts."""
+    all_own = [keys.partition(number) for number in range(model.partitions)]
+    for kind, phases in PHASES.items():
+        for phase in phases:
+            sets = {own.phases[kind][phase] for own in all_own}
+            counts = {own.counts[kind] for own in all_own}
+            ids: dict[str, float] = {}
+            for key in sets:
+                ids |= dict(client.zrange(key, 0, -1, withscores=True))
+            assert ids == model.phases.get((kind, phase), {})
+            assert sum(int(client.hget(key, phase) or 0) for key in counts) == len(ids)
+
+
+def _assert_feeds(client: Client, keys: Keys, model: Model) -> None:
+    """Changes and rejections are each partition's, in its order, once."""
+    all_own = [keys.partition(number) for number in range(model.partitions)]
+    changes: dict[int, list[str]] = defaultdict(list)
+    for key in {own.changes for own in all_own}:
+        for _, fields in client.xrange(key):
+            change = json.loads(fields["data"])
+            changes[model.home(change["id"])].append(canonical(change))
+    wanted: dict[int, list[str]] = defaultdict(list)
+    for change in model.changes:
+        wanted[model.home(change["id"])].append(canonical(change))
+    assert changes == wanted
+
+    rejected: dict[int, list[Rejection]] = defaultdict(list)
+    for key in {own.rejected for own in all_own}:
+        for _, fields in client.xrange(key):
+            number = next(n for n, own in enumerate(all_own) if own.events == fields["stream"])
+            data = fields["data"].encode(errors="surrogateescape")
+            rejected[number].append(Rejection(fields["reason"], number, fields["id"], data))
+            assert fields["detail"]
+    refused: dict[int, list[Rejection]] = defaultdict(list)
+    for rejection in model.rejected:
+        refused[rejection.partition].append(rejection)
+    assert rejected == refused
