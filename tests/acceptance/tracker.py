@@ -25,6 +25,7 @@ class Tracker:
         self._log = folder / "tracker.log"
         clean = {name: text for name, text in os.environ.items() if not name.startswith("STATUS_")}
         with self._log.open("ab") as log:
+            self._begins = log.tell()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "worker", "run", *arguments],
                 cwd=folder,
@@ -36,8 +37,8 @@ class Tracker:
 
     @property
     def log(self) -> str:
-        """What it and those before it in the same folder said."""
-        return self._log.read_text()
+        """What was said in this folder since it started."""
+        return self._log.read_bytes()[self._begins :].decode()
 
     def says(self, text: str) -> None:
         """Wait until the log has a text."""
