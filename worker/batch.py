@@ -4,7 +4,7 @@ entries → decode → (the caller loads statuses that are not known) → fold �
 """
 
 from collections.abc import Sequence
-from itertools import islice
+from itertools import chain, islice
 
 from msgspec import Struct, field
 
@@ -112,6 +112,8 @@ class Pipeline:
         self._max_event_bytes = max_event_bytes
         self._live_statuses = live_statuses
         self._known: dict[Kind, Known] = {"task": Known(), "asset": Known()}
+        # The ids of statuses that were loaded for the batch at hand.
+        self._learned: dict[Kind, list[str]] = {"task": [], "asset": []}
 
     def forget(self) -> None:
         """Drop every status that is kept: what the keys hold may be something else by now."""
@@ -122,6 +124,7 @@ class Pipeline:
         for kind, known in loaded.items():
             self._known[kind].statuses.update(known.statuses)
             self._known[kind].corrupt = known.corrupt
+            self._learned[kind] = list(known.statuses)
 
     def decode(
         self, entries: Sequence[Entry]
@@ -227,9 +230,11 @@ class Pipeline:
     def _let_go(self, batch: Batch) -> None:
         for kind, lifecycle in self._rules.lifecycles.items():
             statuses = self._known[kind].statuses
-            for entity_id, move in batch.effects[kind].moves.items():
-                if move.end in lifecycle.terminal:
+            for entity_id in chain(batch.effects[kind].moves, self._learned[kind]):
+                status = statuses.get(entity_id)
+                if status is not None and status.phase in lifecycle.terminal:
                     del statuses[entity_id]
+            self._learned[kind] = []
             excess = len(statuses) - self._live_statuses
             for entity_id in list(islice(statuses, max(excess, 0))):
                 del statuses[entity_id]

@@ -5,7 +5,7 @@ import logging
 import re
 import time
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from redis import exceptions
 from redis.asyncio import Redis
@@ -31,6 +31,9 @@ _backoff = ExponentialWithJitterBackoff(base=0.1, cap=3.0)
 
 _FORMS = "redis://[user:password@]host:port/db, rediss://… with TLS, or unix:///path/to/socket"
 
+# The others of redis-py's options would change how replies read, or when to give up.
+_OPTIONS = re.compile(r"db|username|password|ssl_\w+")
+
 
 def connect(url: str) -> Redis:
     """Return a client for a server; the first command connects it.
@@ -38,13 +41,15 @@ def connect(url: str) -> Redis:
     Raises `ConfigError` for a URL that cannot be used, without repeating what may be a password.
     """
     refused = ConfigError(
-        f"redis_url: not a URL that can be used; write {_FORMS}, "
+        f"redis_url: not a URL that can be used; write {_FORMS}, with no options but db and ssl_…, "
         "and the characters / ? # @ : % of a password as %2F %3F %23 %40 %3A %25"
     )
     try:
         parts = urlsplit(url)
         _ = parts.port
         if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"(/\d*)?", parts.path):
+            raise refused
+        if not all(_OPTIONS.fullmatch(name) for name, _ in parse_qsl(parts.query)):
             raise refused
         client = Redis.from_url(
             url,
@@ -56,9 +61,9 @@ def connect(url: str) -> Redis:
             retry=Retry(NoBackoff(), 0),
             client_name="status-tracker",
         )
-        # Finds options that redis-py does not know.
+        # Finds values that redis-py does not know.
         client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, exceptions.RedisError):
         raise refused from None
     # Entries as the server sends them: redis-py's dicts cost more than the decoding.
     client.set_response_callback("XREAD", _as_it_is)

@@ -15,8 +15,12 @@ _id_matches = re.compile(ID_PATTERN).match
 
 _decode_update: Callable[[bytes], Update] = msgspec.json.Decoder(Update).decode
 _decode_anything = msgspec.json.Decoder().decode
-# Bytes that are no UTF-8 and brackets nested by the thousand raise Python's own errors.
-_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)
+
+DEEPEST = 400
+"""Levels of brackets that are read. Python ends deeper ones according to how deep the caller is in
+its own stack, and a replay must find what was found before."""
+_strings = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 def find_data(fields: Sequence[bytes]) -> bytes | Rejected:
@@ -38,7 +42,11 @@ def decode(data: bytes, max_event_bytes: int) -> Update | Rejected:
         return Rejected(
             "oversized", f"{len(data)} bytes, over max_event_bytes ({max_event_bytes}): send less"
         )
+    if len(data) > 2 * DEEPEST and _depth(data) > DEEPEST:
+        return Rejected("malformed", f"nested more than {DEEPEST} levels deep: send less")
     try:
+        if not data.isascii():
+            data.decode()  # msgspec does not look into the fields that it skips
         return _decode_update(data)
     except msgspec.ValidationError as error:
         # msgspec stops at the first field that does not fit, so what follows may not even be JSON.
@@ -67,3 +75,17 @@ def _malformed(data: bytes) -> Rejected | None:
     except _NOT_JSON as error:
         return Rejected("malformed", f"not JSON: {error}")
     return None
+
+
+def _depth(data: bytes) -> int:
+    """Return how many levels of brackets there are outside of strings, at least roughly."""
+    if data.count(b"[") + data.count(b"{") <= DEEPEST:
+        return 0
+    depth = deepest = 0
+    for byte in _strings.sub(b"", data):
+        if byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest

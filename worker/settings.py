@@ -134,10 +134,10 @@ def _converted(name: str, value: object, source: str, folder: Path) -> Any:
 
 def _quantity(wanted: type, value: object) -> Any:
     """Read what msgspec does not know: durations, sizes and paths."""
-    if wanted is Path and isinstance(value, str):
+    if wanted is Path and isinstance(value, str) and "\0" not in value:
         return Path(value).expanduser()
     if issubclass(wanted, Milliseconds | Bytes):
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", str(value).strip())
+        match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)\s*([A-Za-z]+)", str(value).strip())
         if match and match[2] in wanted.units:
             return wanted(float(match[1]) * wanted.units[match[2]])
         raise ValueError(f"{value!r}: write {wanted.examples}")
