@@ -1,6 +1,7 @@
 """One worker process: connect, run every partition, stop in good order."""
 
 import asyncio
+import gc
 import logging
 import signal
 from typing import Literal
@@ -20,6 +21,10 @@ log = logging.getLogger(__name__)
 STOP_WITHIN = 0.8
 """Seconds that partitions have to finish the batch in hand; then they are cut off, which loses
 nothing: what was not committed is read again."""
+
+COLLECT_EVERY = 50_000
+"""Objects that may be made before Python looks for cycles. Entries come as lists by the thousand,
+die without cycles, and would set off its search 70 times as often."""
 
 
 class Worker:
@@ -48,6 +53,7 @@ class Worker:
 
         Raises `ConfigError` where the deployment is not the one that is configured.
         """
+        gc.set_threshold(COLLECT_EVERY)
         try:
             keys = await self._reach()
             if keys is not None:

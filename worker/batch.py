@@ -138,10 +138,14 @@ class Pipeline:
         new_assets: dict[str, None] = {}
         decoded: list[Update | Rejected | Elsewhere] = []
         for _, fields in entries:
-            data = fields[1] if fields[0] == FIELD else find_data(fields)
-            if isinstance(data, Rejected):
-                decoded.append(data)
-                continue
+            if fields[0] == FIELD:
+                data = fields[1]
+            else:
+                found = find_data(fields)
+                if isinstance(found, Rejected):
+                    decoded.append(found)
+                    continue
+                data = found
             update: Update | Rejected | Elsewhere = decode(data, max_event_bytes)
             if type(update) is TaskUpdate:
                 if update.id not in tasks:
@@ -176,39 +180,49 @@ class Pipeline:
         batch = Batch(read_from, entries[-1][0].decode(), len(entries))
         fold = self._rules.fold
         changes = batch.changes
-        task = (self._known["task"], batch.effects["task"])
-        asset = (self._known["asset"], batch.effects["asset"])
+        task = self._places("task", batch)
+        asset = self._places("asset", batch)
+        # IDs only grow: what the first entry's time allows need not be held against its own.
+        first = _received(entries[0][0])
+        allowed = first + self._rules.max_clock_skew
         for (entry_id, fields), update in zip(entries, decoded, strict=True):
             if type(update) is TaskUpdate:
-                known, effects = task
+                statuses, corrupt, changed, moves = task
             elif type(update) is AssetUpdate:
-                known, effects = asset
+                statuses, corrupt, changed, moves = asset
             else:
                 self._set_aside(batch, entry_id, fields, update)
                 continue
             entity_id = update.id
-            status = known.statuses.get(entity_id)
-            received = int(entry_id.partition(b"-")[0])
-            outcome = fold(status or known.corrupt.get(entity_id), update, received)
+            status = statuses.get(entity_id)
+            received = first if update.updated_at <= allowed else _received(entry_id)
+            outcome = fold(status or corrupt.get(entity_id), update, received)
             if outcome is DUPLICATE:
                 batch.duplicates += 1
                 continue
             if isinstance(outcome, Rejected):
                 self._set_aside(batch, entry_id, fields, outcome)
                 continue
-            known.statuses[entity_id] = effects.statuses[entity_id] = outcome
+            statuses[entity_id] = changed[entity_id] = outcome
             if status is not None and status.phase == outcome.phase:
                 continue
             start = None if status is None else status.phase
             changes.append(_change(outcome, entity_id, start, entry_id.decode()))
-            move = effects.moves.get(entity_id)
+            move = moves.get(entity_id)
             if move is None:
-                effects.moves[entity_id] = Move(start, outcome.phase, outcome.updated_at)
+                moves[entity_id] = Move(start, outcome.phase, outcome.updated_at)
             else:
                 move.end = outcome.phase
                 move.at = outcome.updated_at
         self._let_go(batch)
         return batch
+
+    def _places(
+        self, kind: Kind, batch: Batch
+    ) -> tuple[dict[str, Status], dict[str, Corrupt], dict[str, Status], dict[str, Move]]:
+        """Where the fold reads and writes one kind's entities; looked up once, not per event."""
+        known, effects = self._known[kind], batch.effects[kind]
+        return known.statuses, known.corrupt, effects.statuses, effects.moves
 
     def _set_aside(
         self,
@@ -238,6 +252,11 @@ class Pipeline:
             excess = len(statuses) - self._live_statuses
             for entity_id in list(islice(statuses, max(excess, 0))):
                 del statuses[entity_id]
+
+
+def _received(entry_id: bytes) -> int:
+    """Return when the stream took an entry, in milliseconds since the epoch."""
+    return int(entry_id.partition(b"-")[0])
 
 
 def _change(status: Status, entity_id: str, start: str | None, event: str) -> Change:

@@ -13,7 +13,6 @@ from msgspec import Struct
 from worker.lifecycle import Edge, Lifecycle, Lifecycles
 from worker.models import (
     AssetStatus,
-    AssetUpdate,
     Rejected,
     Status,
     TaskStatus,
@@ -44,13 +43,13 @@ Outcome = Status | Literal[_Nothing.DUPLICATE] | Rejected
 class Rules:
     """The fold for given lifecycles; both skews in milliseconds."""
 
-    __slots__ = ("_asset", "_clock_skew", "_max_clock_skew", "_task", "lifecycles")
+    __slots__ = ("_asset", "_clock_skew", "_task", "lifecycles", "max_clock_skew")
 
     def __init__(self, lifecycles: Lifecycles, *, max_clock_skew: int, clock_skew: int) -> None:
         self.lifecycles = lifecycles
         self._task = lifecycles["task"]
         self._asset = lifecycles["asset"]
-        self._max_clock_skew = max_clock_skew
+        self.max_clock_skew = max_clock_skew
         self._clock_skew = clock_skew
 
     def fold(self, status: Status | Corrupt | None, update: Update, received: int) -> Outcome:
@@ -62,8 +61,8 @@ class Rules:
         lifecycle = self._task if type(update) is TaskUpdate else self._asset
         phase = update.phase
         at = update.updated_at
-        if at > received + self._max_clock_skew:  # 3
-            return _future(at, received, self._max_clock_skew)
+        if at > received + self.max_clock_skew:  # 3
+            return _future(at, received, self.max_clock_skew)
         if status is None:  # 4
             return _begin(lifecycle, update)
         if type(status) is Corrupt:  # 4
@@ -107,7 +106,8 @@ def _stay(lifecycle: Lifecycle, status: Status, update: Update) -> Outcome:
         if progress == status.progress and message == status.error_message:
             return DUPLICATE
         at = status.updated_at
-    return _status(update, progress, message, _retries(status), at)
+    retries = status.retries if type(status) is TaskStatus else 0
+    return _status(update, progress, message, retries, at)
 
 
 def _enter(lifecycle: Lifecycle, status: Status, update: Update) -> Status:
@@ -116,14 +116,15 @@ def _enter(lifecycle: Lifecycle, status: Status, update: Update) -> Status:
         progress: int | float | None = 1
     else:
         progress = _larger(status.progress, update.progress)
-    return _status(update, progress, update.error_message, _retries(status), _later(status, update))
+    retries = status.retries if type(status) is TaskStatus else 0
+    return _status(update, progress, update.error_message, retries, _later(status, update))
 
 
 def _attempt(lifecycle: Lifecycle, edge: Edge, status: Status, update: Update) -> Outcome:
     """Rules 7 and 8, a retry or a restart: a new attempt."""
     retries = 0
     if edge is Edge.RETRY and not (type(update) is TaskUpdate and update.restart):
-        retries = _retries(status) + 1
+        retries = 1 + (status.retries if type(status) is TaskStatus else 0)
         if retries > lifecycle.max_retries:
             return Rejected(
                 "retries_exhausted",
@@ -141,21 +142,17 @@ def _status(
     retries: int,
     updated_at: int | float,
 ) -> Status:
-    if type(update) is AssetUpdate:
-        return AssetStatus(
-            phase=update.phase, progress=progress, error_message=message, updated_at=updated_at
+    if type(update) is TaskUpdate:
+        return TaskStatus(
+            phase=update.phase,
+            progress=progress,
+            error_message=message,
+            retries=retries,
+            updated_at=updated_at,
         )
-    return TaskStatus(
-        phase=update.phase,
-        progress=progress,
-        error_message=message,
-        retries=retries,
-        updated_at=updated_at,
+    return AssetStatus(
+        phase=update.phase, progress=progress, error_message=message, updated_at=updated_at
     )
-
-
-def _retries(status: Status) -> int:
-    return status.retries if isinstance(status, TaskStatus) else 0
 
 
 def _larger(held: int | float | None, given: int | float | None) -> int | float | None:
