@@ -5,7 +5,7 @@ import logging
 import re
 import time
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import hiredis
 from redis import exceptions
@@ -46,11 +46,7 @@ def connect(url: str) -> Redis:
         "and the characters / ? # @ : % of a password as %2F %3F %23 %40 %3A %25"
     )
     try:
-        parts = urlsplit(url)
-        _ = parts.port
-        if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"(/\d*)?", parts.path):
-            raise refused
-        if not all(_OPTIONS.fullmatch(name) for name, _ in parse_qsl(parts.query)):
+        if not _can_be_used(urlsplit(url)):
             raise refused
         client = Redis.from_url(
             url,
@@ -86,6 +82,17 @@ class _PackedInC:
 
 def _as_it_is(response: Any, **_: Any) -> Any:
     return response
+
+
+def _can_be_used(parts: SplitResult) -> bool:
+    """Tell whether a URL says what it seems to say; raises ValueError for a port that is none."""
+    if parts.fragment or any(character.isspace() for character in parts.netloc):
+        return False
+    if not all(_OPTIONS.fullmatch(name) for name, _ in parse_qsl(parts.query, True)):
+        return False
+    if parts.scheme == "unix":
+        return bool(parts.path)
+    return parts.port != 0 and re.fullmatch(r"(/\d*)?", parts.path) is not None
 
 
 def without_secrets(url: str) -> str:

@@ -20,7 +20,8 @@ _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)
 DEEPEST = 400
 """Levels of brackets that are read. Python ends deeper ones according to how deep the caller is in
 its own stack, and a replay must find what was found before."""
-_strings = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# The last quote is optional: else a string without one is tried again from each quote inside it.
+_strings = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 
 
 def find_data(fields: Sequence[bytes]) -> bytes | Rejected:

@@ -112,9 +112,10 @@ def _wrong_for_kind(kind: Kind, table: _Table) -> Iterator[str]:
         if table.max_retries is None:
             yield "task.max_retries: missing; say how often a task may be retried (0: never)"
         return
-    for key, value in (("retries", table.retries), ("max_retries", table.max_retries)):
-        if value is not None:
-            yield f"{kind}.{key}: only tasks count retries; remove it, or list the step in restarts"
+    if table.retries is not None:
+        yield f"{kind}.retries: only tasks count retries; list the step in restarts instead"
+    if table.max_retries is not None:
+        yield f"{kind}.max_retries: only tasks count retries; remove it"
 
 
 def _unknown_phases(kind: Kind, table: _Table) -> Iterator[str]:
@@ -125,7 +126,7 @@ def _unknown_phases(kind: Kind, table: _Table) -> Iterator[str]:
     known = PHASES[kind]
     for key, phase in named:
         if phase not in known:
-            yield f"{kind}.{key}: {phase!r} is no phase of a {kind}; there are {', '.join(known)}"
+            yield f"{kind}.{key}: {phase!r} is no {kind} phase; there are {', '.join(known)}"
 
 
 def _wrong_steps(kind: Kind, table: _Table) -> Iterator[str]:

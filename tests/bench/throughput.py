@@ -125,8 +125,8 @@ def measure(url: str, events: int, rounds: int) -> None:
     """Print both rates for each round, and the median of the ratios as the last line."""
     client = redis.Redis.from_url(url, protocol=2)
     client.set_response_callback("XREADGROUP", lambda reply, **_: reply)
-    # Restoring the backlog would set off rewrites of the file in a process of their own, which takes
-    # a core from whichever loop comes next.
+    # Restoring the backlog sets off rewrites of the append-only file, in a process of their own
+    # that would take a core from whichever loop comes next.
     client.config_set("auto-aof-rewrite-percentage", 0)
     dumps = load(client, events)
     info = client.info("server")

@@ -100,7 +100,8 @@ def _exit_code(command: Callable[..., Any]) -> int:
     try:
         command()
     except ConfigError as error:
-        click.echo(f"status-tracker: {error}", err=True)
+        # One line, also where a key in a file has line breaks in it.
+        click.echo(f"status-tracker: {' '.join(str(error).split())}", err=True)
         return EXIT_CONFIG
     except Exception:  # noqa: BLE001
         traceback.print_exc()

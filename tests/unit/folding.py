@@ -1,0 +1,74 @@
+"""The worker's pure half without its loop: one entity store, one entry at a time."""
+
+import json
+
+import msgspec
+
+from worker.decode import decode, find_data, misspelt_id
+from worker.fold import DUPLICATE, Corrupt, Rules
+from worker.lifecycle import load_lifecycles
+from worker.models import AssetUpdate, Kind, Rejected, Status, Update
+from worker.settings import default_file
+
+MAX_EVENT_BYTES = 65_536
+
+RULES = Rules(
+    load_lifecycles(default_file("lifecycles.toml")), max_clock_skew=60_000, clock_skew=1_000
+)
+"""The contract's rules with its default numbers."""
+
+
+def read(data: bytes) -> Update | Rejected:
+    """Decode an update and check its id, as the pipeline does for an id it does not know yet."""
+    update = decode(data, MAX_EVENT_BYTES)
+    if isinstance(update, Rejected):
+        return update
+    return misspelt_id(update.id) or update
+
+
+def kind_of(update: Update) -> Kind:
+    """Return the kind of entity that an update is about."""
+    return "asset" if isinstance(update, AssetUpdate) else "task"
+
+
+def text(document: bytes | object) -> str:
+    """Return JSON in one spelling, which keeps the order of fields and tells 1 from 1.0."""
+    value = json.loads(document) if isinstance(document, bytes) else document
+    return json.dumps(value, ensure_ascii=False)
+
+
+def published(status: Status) -> str:
+    """Return a status as its key holds it, in the spelling of `text`."""
+    return text(msgspec.json.encode(status))
+
+
+class Folder:
+    """Folds entries one by one, and keeps every status that an entity had."""
+
+    def __init__(self) -> None:
+        self.histories: dict[tuple[str, str], list[Status]] = {}
+        self.corrupt: dict[tuple[str, str], Corrupt] = {}
+
+    def apply(self, data: bytes | None, received: int) -> str:
+        """Return ``applied``, ``duplicate``, or the reason why the entry is rejected.
+
+        An entry without `data` is None.
+        """
+        found = find_data([b"step", b"3"] if data is None else [b"data", data])
+        update = found if isinstance(found, Rejected) else read(found)
+        if isinstance(update, Rejected):
+            return update.reason
+        entity = (kind_of(update), update.id)
+        history = self.histories.get(entity)
+        held = history[-1] if history else self.corrupt.get(entity)
+        outcome = RULES.fold(held, update, received)
+        if outcome is DUPLICATE:
+            return "duplicate"
+        if isinstance(outcome, Rejected):
+            return outcome.reason
+        self.histories.setdefault(entity, []).append(outcome)
+        return "applied"
+
+    def documents(self) -> dict[tuple[str, str], str]:
+        """Return every status as it would be published."""
+        return {entity: published(history[-1]) for entity, history in self.histories.items()}

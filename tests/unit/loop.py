@@ -1,0 +1,103 @@
+"""A partition's loop without a server: batches go to a keyspace that is a few dicts."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from tests.unit.folding import MAX_EVENT_BYTES, RULES, published
+from worker.batch import Batch, Elsewhere, Entry, Known, Pipeline
+from worker.fold import Corrupt
+from worker.models import Change, Kind, Rejected, Status, Update
+
+
+class Keyspace:
+    """What the server would hold after the commits of one partition."""
+
+    def __init__(self) -> None:
+        self.statuses: dict[tuple[Kind, str], Status] = {}
+        self.corrupt: dict[tuple[Kind, str], Corrupt] = {}
+        self.phases: dict[tuple[str, str], dict[str, int | float]] = {}
+        self.changes: list[Change] = []
+        self.rejected: list[tuple[str, str, bytes]] = []
+        self.forwards: list[tuple[int, bytes]] = []
+        self.duplicates = 0
+
+    def load(self, wanted: dict[Kind, list[str]]) -> dict[Kind, Known]:
+        """Load statuses, as `Store.load` does."""
+        loaded: dict[Kind, Known] = {}
+        for kind, ids in wanted.items():
+            found = loaded[kind] = Known()
+            for entity_id in ids:
+                if (kind, entity_id) in self.statuses:
+                    found.statuses[entity_id] = self.statuses[kind, entity_id]
+                if (kind, entity_id) in self.corrupt:
+                    found.corrupt[entity_id] = self.corrupt[kind, entity_id]
+        return loaded
+
+    def commit(self, batch: Batch) -> None:
+        """Write a batch; a move is written as `Store.commit` describes it to the script."""
+        for kind, effects in batch.effects.items():
+            for entity_id, status in effects.statuses.items():
+                self.statuses[kind, entity_id] = status
+            for entity_id, move in effects.moves.items():
+                if move.start is not None:
+                    del self.phases[kind, move.start][entity_id]
+                self.phases.setdefault((kind, move.end), {})[entity_id] = move.at
+        self.changes += batch.changes
+        self.rejected += [(entry.reason, entry.id, entry.data) for entry in batch.rejected]
+        for number in sorted(batch.forwards):
+            self.forwards += [(number, data) for data in batch.forwards[number]]
+        self.duplicates += batch.duplicates
+
+    def documents(self) -> dict[tuple[Kind, str], str]:
+        """Return every status as it would be published."""
+        return {entity: published(status) for entity, status in self.statuses.items()}
+
+    def index(self) -> dict[tuple[str, str], dict[str, int | float]]:
+        """Return the sets of ids that are not empty."""
+        return {key: ids for key, ids in self.phases.items() if ids}
+
+    def feed(self) -> list[object]:
+        """Return the change feed as it would be published."""
+        return [msgspec.json.decode(msgspec.json.encode(change)) for change in self.changes]
+
+
+class Loop:
+    """Reads, loads, folds and commits, as `Partition` does."""
+
+    def __init__(
+        self, keyspace: Keyspace | None = None, *, partitions: int = 1, live_statuses: int = 1000
+    ) -> None:
+        self.keyspace = keyspace or Keyspace()
+        self.cursor = "0-0"
+        self.loaded: list[tuple[Kind, str]] = []
+        """What the last batch had to load."""
+        self.pipeline = Pipeline(
+            RULES,
+            stream="status:events:{0}",
+            number=0,
+            partitions=partitions,
+            max_event_bytes=MAX_EVENT_BYTES,
+            live_statuses=live_statuses,
+        )
+
+    def decode(self, *entries: Entry) -> list[Update | Rejected | Elsewhere]:
+        """Decode entries, and load nothing."""
+        return self.pipeline.decode(entries)[0]
+
+    def run(self, *entries: Entry) -> Batch:
+        """Take entries as one batch."""
+        decoded, wanted = self.pipeline.decode(entries)
+        self.loaded = [(kind, entity_id) for kind, ids in wanted.items() for entity_id in ids]
+        if self.loaded:
+            self.pipeline.learn(self.keyspace.load(wanted))
+        batch = self.pipeline.fold(entries, decoded, self.cursor)
+        self.keyspace.commit(batch)
+        self.cursor = batch.cursor
+        return batch
+
+
+def entry(data: bytes | None, entry_id: str = "1700000000000-0") -> Entry:
+    """Return an entry as the server sends it; None for one that has another field only."""
+    fields: Sequence[bytes] = [b"text", b"hello"] if data is None else [b"data", data]
+    return entry_id.encode(), fields

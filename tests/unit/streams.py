@@ -1,0 +1,160 @@
+"""Random streams of updates: mostly plausible lives, with the disorder that real producers make.
+
+A stream is made from a list of small random intents, which hypothesis can shrink one by one. The
+model runs along while it is made, so that a step goes on from the phase the entity is really in.
+"""
+
+import json
+from collections.abc import Iterable
+from itertools import chain
+from typing import NamedTuple
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+
+from tests.model import INITIAL, PHASES, RESTARTS, RETRIES, TRANSITIONS, Entity, Model
+
+START = 1_700_000_000_000
+
+# "a" and "e1" are at home in partition 1 of 2, the others in partition 0; kinds share an id.
+ENTITIES: list[Entity] = [
+    ("task", "é/✓"),
+    ("asset", "é/✓"),
+    ("task", "09F8B46C"),
+    ("asset", "d"),
+    ("task", "a"),
+    ("asset", "e1"),
+]
+
+GARBAGE = [
+    None,
+    b"",
+    b"hello",
+    b"\xff\xfe",
+    b"[]",
+    b'{"kind":"task"}',
+    b'{"kind":"task","id":"a","phase":"done","updatedAt":1700000000000}',
+    b'{"kind":"asset","id":"d","phase":"running","updatedAt":1700000000000}',
+    b'{"kind":"task","id":"a b","phase":"pending","updatedAt":1700000000000}',
+    b'{"kind":"task","id":"a","phase":"pending","updatedAt":1700000000}',
+    b'{"kind":"task","id":"a","errorMessage":"' + b"x" * 65_536 + b'"}',
+]
+
+# Often on time; then just inside and outside of what rules 3 and 6 allow; and in fractions.
+SKEWS = [*[0] * 30, -1, -1, -400, -999, -1_000, -1_001, -9_000, 60_000, 60_001, 0.5, -0.25]
+
+
+Fields = dict[str, object]
+
+# What else an update may carry; numbers in both forms.
+EXTRAS = [
+    *[Fields()] * 6,
+    *[Fields(progress=progress) for progress in (0, 0.0, 0.25, 0.5, 0.5, 0.75, 1, 1.0)],
+    *[Fields(errorMessage=message) for message in ("", "bang", "bang", "é")],
+    Fields(errorMessage="bang", progress=0.5),
+    Fields(errorMessage=None, progress=None, retries=9),
+    Fields(restart=True),
+    Fields(restart=True, progress=0.25, errorMessage="again"),
+]
+
+
+class Event(NamedTuple):
+    """One entry of a stream."""
+
+    id: str
+    data: bytes | None
+
+    @property
+    def received(self) -> int:
+        """When the stream took it."""
+        return int(self.id.partition("-")[0])
+
+
+class Intent(NamedTuple):
+    """What a producer does next, before it is known what state it finds."""
+
+    entity: Entity
+    action: str
+    choice: int
+    pause: int
+    skew: float
+    extras: Fields
+
+
+# Few draws, each from a list: that keeps long streams quick to make, and to shrink.
+_intents = st.builds(
+    Intent,
+    entity=st.sampled_from(ENTITIES),
+    action=st.sampled_from(
+        ["step"] * 12 + ["tick"] * 3 + ["echo", "repeat", "repeat", "jump", "jump", "garbage"]
+    ),
+    choice=st.integers(0, 11),
+    pause=st.sampled_from([1, 1, 0, 20, 1_000, 5_000]),
+    skew=st.sampled_from(SKEWS),
+    extras=st.sampled_from(EXTRAS),
+)
+
+
+def trials(count: int) -> settings:
+    """Return how a property of streams is tried: all but the explaining, which takes minutes."""
+    phases = [phase for phase in Phase if phase is not Phase.explain]
+    busy = [HealthCheck.too_slow, HealthCheck.data_too_large]  # long streams are meant to be long
+    return settings(max_examples=count, deadline=None, phases=phases, suppress_health_check=busy)
+
+
+def streams(partitions: int = 1) -> st.SearchStrategy[list[Event]]:
+    """Return a strategy for the stream of partition 0; with more partitions, it is misused too."""
+    # Many short lists make a long one that still shrinks to nothing: it takes long streams to come
+    # to the end of a life, such as the last retry.
+    chapters = st.tuples(*[st.lists(_intents, max_size=20)] * 16)
+    return chapters.map(lambda chapters: _stream(chain.from_iterable(chapters), partitions))
+
+
+def _stream(intents: Iterable[Intent], partitions: int) -> list[Event]:
+    model = Model(partitions)
+    sent: dict[Entity, list[bytes]] = {}
+    events: list[Event] = []
+    now = START
+    for number, intent in enumerate(intents):
+        now += intent.pause
+        entity = intent.entity
+        earlier = sent.setdefault(entity, [])
+        data: bytes | None
+        if intent.action == "garbage":
+            data = GARBAGE[intent.choice % len(GARBAGE)]
+        elif intent.action == "repeat" and earlier:
+            data = earlier[-1 - intent.choice % len(earlier)]
+        else:
+            data = _update(intent, model, now)
+            earlier.append(data)
+        events.append(Event(f"{now}-{number}", data))
+        model.apply(0, *events[-1])
+    return events
+
+
+def _update(intent: Intent, model: Model, now: int) -> bytes:
+    kind, entity_id = intent.entity
+    at = now + intent.skew
+    status = model.statuses.get(intent.entity)
+    if intent.action == "echo" and status is not None:  # as old as the status, in another form
+        at = float(status["updatedAt"])
+    phase = _phase(intent, kind, None if status is None else status["phase"])
+    update = {"kind": kind, "id": entity_id, "phase": phase, "updatedAt": at, **intent.extras}
+    return json.dumps(update).encode()
+
+
+def _phase(intent: Intent, kind: str, phase: str | None) -> str:
+    """Choose a phase: one that may follow, the same, or any."""
+    if intent.action == "jump":
+        return PHASES[kind][intent.choice % len(PHASES[kind])]
+    if phase is None:
+        return INITIAL[kind][intent.choice % len(INITIAL[kind])]
+    if intent.action == "tick" or (intent.action == "echo" and intent.choice % 2):
+        return phase
+    # Retries twice, or few lives would come to their limit.
+    following = [
+        end
+        for steps in (TRANSITIONS, RETRIES, RETRIES, RESTARTS)
+        for end in steps[kind].get(phase, [])
+    ]
+    return following[intent.choice % len(following)] if following else phase

@@ -1,0 +1,231 @@
+"""The work between a read and a commit: what becomes of entries, and what is kept in memory."""
+
+import msgspec
+import pytest
+
+from tests.events import NOW, id_in, update
+from tests.unit.folding import MAX_EVENT_BYTES
+from tests.unit.loop import Keyspace, Loop, entry
+from worker.batch import Elsewhere, Move
+from worker.fold import Corrupt
+from worker.models import Rejected, TaskStatus, TaskUpdate
+
+LIFE = ["pending", "waiting", "running", "completed"]
+
+
+def life(entity_id: str, *phases: str, start: int = 0, kind: str = "task") -> list[bytes]:
+    """Return the updates of a life, a millisecond apart."""
+    return [update(entity_id, phase, NOW + start + n, kind) for n, phase in enumerate(phases)]
+
+
+def test_an_update_becomes_a_status_a_move_and_a_change() -> None:
+    """A batch says all that a commit has to write for an applied update."""
+    batch = Loop().run(entry(update("a", "pending"), "1700000000000-7"))
+    assert batch.effects["task"].statuses == {
+        "a": TaskStatus(phase="pending", retries=0, updated_at=NOW)
+    }
+    assert batch.effects["task"].moves == {"a": Move(None, "pending", NOW)}
+    assert [msgspec.to_builtins(change) for change in batch.changes] == [
+        {
+            "kind": "task",
+            "id": "a",
+            "phase": "pending",
+            "retries": 0,
+            "updatedAt": NOW,
+            "event": "1700000000000-7",
+        }
+    ]
+    assert (batch.read_from, batch.cursor, batch.entries) == ("0-0", "1700000000000-7", 1)
+    assert (batch.rejected, batch.forwards, batch.duplicates) == ([], {}, 0)
+
+
+def test_kinds_do_not_share_statuses() -> None:
+    """A task and an asset of the same id are two entities."""
+    batch = Loop().run(entry(update("a", "waiting", kind="asset")), entry(update("a", "pending")))
+    assert set(batch.effects["task"].statuses) == set(batch.effects["asset"].statuses) == {"a"}
+    assert [change.from_phase for change in batch.changes] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param([], ["pending", "waiting", "running"], id="from nothing"),
+        pytest.param(["pending"], ["waiting", "running"], id="two steps"),
+        pytest.param(["pending", "waiting"], ["running", "waiting"], id="back to the start"),
+        pytest.param(["pending", "waiting"], ["running", "completed"], id="to the end"),
+    ],
+)
+def test_a_move_spans_the_batch(before: list[str], after: list[str]) -> None:
+    """An index is written once per entity: from before the batch to after it, with the last time.
+
+    Who left a phase and came back still moves, for it entered the phase anew.
+    """
+    loop = Loop()
+    if before:
+        loop.run(*map(entry, life("a", *before)))
+    batch = loop.run(*map(entry, life("a", *after, start=100)))
+    start = before[-1] if before else None
+    at = NOW + 100 + len(after) - 1
+    assert batch.effects["task"].moves == {"a": Move(start, after[-1], at)}
+    assert len(batch.changes) == len(after)
+
+
+def test_the_score_is_when_the_phase_was_entered() -> None:
+    """A heartbeat moves the status's time, but not the time by which a phase's ids are sorted."""
+    batch = Loop().run(entry(update("a", "pending")), entry(update("a", "pending", NOW + 500)))
+    assert batch.effects["task"].moves == {"a": Move(None, "pending", NOW)}
+    assert batch.effects["task"].statuses["a"].updated_at == NOW + 500
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param([b"data", update("a", "pending")], id="alone"),
+        pytest.param([b"trace", b"\xff", b"data", update("a", "pending")], id="second"),
+        pytest.param([b"data", update("a", "pending"), b"data", b"x"], id="twice"),
+        pytest.param([b"x", b"data", b"data", update("a", "pending")], id="a value called data"),
+        pytest.param([b"x", b"1"] * 999 + [b"data", update("a", "pending")], id="last of 1,000"),
+    ],
+)
+def test_other_fields_are_ignored(fields: list[bytes]) -> None:
+    """Producers may add fields of their own, before `data` or after it."""
+    batch = Loop().run((b"1700000000000-0", fields))
+    assert list(batch.effects["task"].statuses) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "kept"),
+    [
+        pytest.param([b"kind", b"task"], "malformed", b"", id="no data"),
+        pytest.param([b"x", b"data"], "malformed", b"", id="data as a value"),
+        pytest.param([b"\xff\x00", b"\xfe"] * 1000, "malformed", b"", id="1,000 binary fields"),
+        pytest.param([b"n" * 10_000_000, b""], "malformed", b"", id="a name of 10 MB"),
+        pytest.param([b"data", b""], "malformed", b"", id="empty"),
+        pytest.param([b"data", b"\x00\xff\xfe"], "malformed", b"\x00\xff\xfe", id="binary"),
+        pytest.param([b"data", b"[" * 60_000], "malformed", b"[" * 60_000, id="deep"),
+        pytest.param([b"data", b"[]"], "invalid", b"[]", id="a list"),
+        pytest.param(
+            [b"data", update("a", "pending", errorMessage="x" * 10_000_000)],
+            "oversized",
+            update("a", "pending", errorMessage="x" * 70_000)[:MAX_EVENT_BYTES],
+            id="10 MB",
+        ),
+    ],
+)
+def test_what_is_no_update_is_kept(fields: list[bytes], reason: str, kept: bytes) -> None:
+    """Nothing a producer can add stops the loop: it is kept with its bytes, cut to the limit."""
+    batch = Loop().run((b"1700000000000-3", fields))
+    (rejected,) = batch.rejected
+    assert (rejected.reason, rejected.data) == (reason, kept)
+    assert (rejected.stream, rejected.id) == ("status:events:{0}", "1700000000000-3")
+    assert 0 < len(rejected.detail) < 1000
+    assert batch.entries == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"), [(MAX_EVENT_BYTES, None), (MAX_EVENT_BYTES + 1, "oversized")]
+)
+def test_the_size_limit_is_inclusive(size: int, reason: str | None) -> None:
+    """An update of just `max_event_bytes` is taken; one byte more is refused."""
+    padding = size - len(update("a", "pending", errorMessage=""))
+    batch = Loop().run(entry(update("a", "pending", errorMessage="x" * padding)))
+    assert [rejected.reason for rejected in batch.rejected] == ([reason] if reason else [])
+
+
+def test_a_fold_s_rejection_keeps_the_bytes() -> None:
+    """An update that may not be applied can be replayed once its cause is mended."""
+    data = update("a", "running", note="é")
+    (rejected,) = Loop().run(entry(None), entry(data, "1700000000000-1")).rejected[1:]
+    assert (rejected.reason, rejected.data) == ("unknown_entity", data)
+
+
+def test_another_partition_s_update_is_forwarded_as_it_came() -> None:
+    """A producer that knows no partitions loses nothing, not even fields that nobody knows."""
+    away = id_in(3)
+    data = b"  " + update(away, "completed", note="\u00e9", updatedat=1) + b"\n"
+    loop = Loop(partitions=4)
+    batch = loop.run(entry(data), entry(update(id_in(1), "pending")), entry(data))
+    assert list(batch.forwards) == [3, 1]
+    assert batch.forwards[3] == [data, data]
+    assert loop.loaded == []
+    assert not batch.rejected
+    assert not batch.changes
+
+
+def test_a_misspelt_id_is_not_forwarded() -> None:
+    """An id that no partition would take is refused where it came, not sent around."""
+    away = id_in(3, prefix="two words")
+    batch = Loop(partitions=4).run(entry(update(away, "pending")))
+    assert [rejected.reason for rejected in batch.rejected] == ["invalid"]
+    assert batch.forwards == {}
+
+
+def test_decode_tells_apart_what_comes_next() -> None:
+    """Each entry is an update to fold, one for elsewhere, or a rejection, in the stream's order."""
+    updates = [update(id_in(0), "pending"), update(id_in(1), "pending"), b"{"]
+    decoded = Loop(partitions=4).decode(*map(entry, updates))
+    assert [type(each) for each in decoded] == [TaskUpdate, Elsewhere, Rejected]
+
+
+def test_a_status_is_loaded_once() -> None:
+    """What a worker knows of a live entity it does not ask the server for again."""
+    loop = Loop()
+    loop.run(*map(entry, life("a", "pending", "waiting")))
+    assert loop.loaded == [("task", "a")]
+    loop.run(entry(update("a", "running", NOW + 5)))
+    assert loop.loaded == []
+
+
+def test_forget_forgets() -> None:
+    """After another owner wrote, statuses are loaded anew and not taken from memory."""
+    loop = Loop()
+    loop.run(*map(entry, life("a", "pending", "waiting")))
+    Loop(loop.keyspace).run(entry(update("a", "running", NOW + 5, progress=0.5)))
+    loop.pipeline.forget()
+    batch = loop.run(entry(update("a", "failed", NOW + 9)))
+    assert loop.loaded == [("task", "a")]
+    assert batch.effects["task"].statuses["a"].progress == 0.5
+    assert batch.effects["task"].moves["a"].start == "running"
+
+
+def test_terminal_entities_are_let_go() -> None:
+    """A worker does not fill its memory with entities that are done."""
+    loop = Loop()
+    loop.run(*map(entry, life("a", *LIFE)), *map(entry, life("b", "pending", "cancelled")))
+    loop.run(entry(update("a", "completed")), entry(update("b", "waiting", NOW + 9)))
+    assert loop.loaded == [("task", "a")]
+
+
+def test_a_late_word_of_a_terminal_entity_is_not_kept() -> None:
+    """An entity that is done is let go too where it was only loaded for a duplicate."""
+    loop = Loop()
+    loop.run(*map(entry, life("a", *LIFE)))
+    for _ in range(2):
+        assert loop.run(entry(update("a", "completed", NOW + 9))).duplicates == 1
+        assert loop.loaded == [("task", "a")]
+
+
+@pytest.mark.parametrize("live_statuses", [0, 1, 2])
+def test_memory_is_bounded(live_statuses: int) -> None:
+    """At most `live_statuses` of each kind stay; the others are loaded again when they come up."""
+    loop = Loop(live_statuses=live_statuses)
+    ids = ["a", "b", "c", "d"]
+    loop.run(*(entry(update(each, "waiting", kind="asset")) for each in ids))
+    batch = loop.run(*(entry(update(each, "ready", NOW + 1, "asset")) for each in ids))
+    assert len(loop.loaded) == len(ids) - live_statuses
+    assert len(batch.changes) == len(ids)
+
+
+def test_a_corrupt_status_is_looked_at_again() -> None:
+    """A key that holds no status rejects updates until it is mended, and no longer."""
+    keyspace = Keyspace()
+    keyspace.corrupt["task", "a"] = Corrupt("status:task:a holds no status")
+    loop = Loop(keyspace)
+    for _ in range(2):
+        (rejected,) = loop.run(entry(update("a", "pending"))).rejected
+        assert (rejected.reason, rejected.detail) == (
+            "corrupt_state",
+            "status:task:a holds no status",
+        )
+    keyspace.corrupt.clear()
+    assert loop.run(entry(update("a", "pending"))).changes

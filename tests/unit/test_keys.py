@@ -1,0 +1,110 @@
+"""The key names are the contract with everyone who reads them."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.crc import key_slot
+
+from tests.model import PHASES, Model
+from worker.keys import GROUP, Keys, partition_of
+from worker.models import PHASES as KNOWN_PHASES
+from worker.models import Kind
+
+KINDS: list[Kind] = ["task", "asset"]
+
+
+@pytest.mark.parametrize("layout", ["single", "cluster"])
+def test_keys_of_both_layouts(layout: str) -> None:
+    """What producers write to, and what a worker needs to know the layout, is always the same."""
+    keys = Keys("status", "cluster" if layout == "cluster" else "single")
+    assert keys.meta == "status:meta"
+    assert keys.events(2) == "status:events:{2}"
+    assert keys.partition(2).events == "status:events:{2}"
+    assert keys.partition(2).partition == "status:partition:{2}"
+    assert GROUP == "tracker"
+
+
+def test_keys_of_the_single_layout() -> None:
+    """On one server, dashboards read one key of each name, whatever the partition."""
+    for number in (0, 3):
+        keys = Keys("status", "single").partition(number)
+        assert keys.changes == "status:changes"
+        assert keys.rejected == "status:rejected"
+        assert keys.counts == {"task": "status:counts:task", "asset": "status:counts:asset"}
+        assert keys.phases["task"]["running"] == "status:phase:task:running"
+        assert keys.phases["asset"]["ready"] == "status:phase:asset:ready"
+        assert keys.status("task", "09F8B46C") == "status:task:09F8B46C"
+        assert keys.status("asset", "é/✓") == "status:asset:é/✓"
+
+
+def test_keys_of_the_cluster_layout() -> None:
+    """In a cluster, every key that a commit touches carries its partition's tag."""
+    keys = Keys("status", "cluster").partition(3)
+    assert keys.changes == "status:changes:{3}"
+    assert keys.rejected == "status:rejected:{3}"
+    assert keys.counts == {"task": "status:counts:{3}:task", "asset": "status:counts:{3}:asset"}
+    assert keys.phases["task"]["running"] == "status:phase:{3}:task:running"
+    assert keys.phases["asset"]["ready"] == "status:phase:{3}:asset:ready"
+    assert keys.status("task", "09F8B46C") == "status:task:{3}:09F8B46C"
+    assert keys.status("asset", "é/✓") == "status:asset:{3}:é/✓"
+
+
+def test_every_phase_has_its_key() -> None:
+    """A set of ids for each of the contract's phases, in the contract's order."""
+    assert {kind: list(phases) for kind, phases in KNOWN_PHASES.items()} == PHASES
+    keys = Keys("status", "single").partition(0)
+    assert {kind: list(phases) for kind, phases in keys.phases.items()} == PHASES
+
+
+def test_the_prefix_stands_first() -> None:
+    """Deployments with other prefixes share a server without sharing a key."""
+    keys = Keys("video:prod", "single")
+    assert keys.meta == "video:prod:meta"
+    assert keys.events(0) == "video:prod:events:{0}"
+    assert keys.partition(0).partition == "video:prod:partition:{0}"
+    assert keys.partition(0).status("task", "a") == "video:prod:task:a"
+
+
+ids = st.text(
+    st.characters(exclude_categories=["Cc", "Cs", "Zs", "Zl", "Zp"], exclude_characters="{}"),
+    min_size=1,
+    max_size=256,
+)
+prefixes = st.sampled_from(["status", "video:prod", "é", "[x]"])
+
+
+def names_in(keys: object) -> list[str]:
+    """Return every text in a tree of dicts: all that `PartitionKeys` holds, whatever is added."""
+    if isinstance(keys, dict):
+        return [name for value in keys.values() for name in names_in(value)]
+    assert isinstance(keys, str)
+    return [keys]
+
+
+@given(prefixes, st.integers(0, 1023), ids)
+def test_a_commit_stays_in_one_slot(prefix: str, number: int, entity_id: str) -> None:
+    """In the `cluster` layout, all that one partition's script touches is in the tag's slot."""
+    keys = Keys(prefix, "cluster").partition(number)
+    names = names_in(msgspec.to_builtins(keys))
+    names += [keys.status(kind, entity_id) for kind in KINDS]
+    assert len(names) == len(set(names))
+    assert {key_slot(name.encode()) for name in names} == {key_slot(b"%d" % number)}
+
+
+@given(ids, st.integers(1, 1024))
+def test_every_id_has_a_partition(entity_id: str, partitions: int) -> None:
+    """The partition is the contract's function of the id, and one that exists."""
+    assert partition_of(entity_id, partitions) == Model(partitions).home(entity_id)
+    assert 0 <= partition_of(entity_id, partitions) < partitions
+
+
+@pytest.mark.parametrize("layout", ["single", "cluster"])
+@given(first=st.tuples(st.sampled_from(KINDS), ids), second=st.tuples(st.sampled_from(KINDS), ids))
+def test_no_two_entities_share_a_key(
+    layout: str, first: tuple[Kind, str], second: tuple[Kind, str]
+) -> None:
+    """Nor does an entity's key collide with another of the deployment, whatever its id."""
+    keys = Keys("status", "cluster" if layout == "cluster" else "single").partition(0)
+    assert (keys.status(*first) == keys.status(*second)) == (first == second)
+    assert keys.status(*first) not in names_in(msgspec.to_builtins(keys))

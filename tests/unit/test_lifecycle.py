@@ -1,0 +1,192 @@
+"""The lifecycles: the contract's tables, and the refusal of all that cannot work."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.model import INITIAL, MAX_RETRIES, PHASES, RESTARTS, RETRIES, SUCCESS, TERMINAL
+from tests.model import TRANSITIONS as PLAIN
+from worker.errors import ConfigError
+from worker.lifecycle import Edge, Lifecycle, load_lifecycles
+from worker.models import Kind
+from worker.settings import default_file
+
+DEFAULTS = default_file("lifecycles.toml").read_text()
+
+
+def lifecycle(kind: Kind) -> Lifecycle:
+    """Return the default lifecycle of a kind."""
+    return load_lifecycles(default_file("lifecycles.toml"))[kind]
+
+
+@pytest.mark.parametrize("kind", PHASES)
+def test_the_defaults_are_the_contract_s_tables(kind: Kind) -> None:
+    """Every step of DESIGN.md section 5 is there with its meaning, and none besides."""
+    expected = {
+        (start, end): edge
+        for edge, table in (
+            (Edge.TRANSITION, PLAIN),
+            (Edge.RETRY, RETRIES),
+            (Edge.RESTART, RESTARTS),
+        )
+        for start, ends in table[kind].items()
+        for end in ends
+    }
+    found = {
+        (start, end): edge
+        for start, ends in lifecycle(kind).edges.items()
+        for end, edge in ends.items()
+    }
+    assert found == expected
+    assert list(lifecycle(kind).edges) == PHASES[kind]
+
+
+@pytest.mark.parametrize("kind", PHASES)
+def test_the_defaults_are_the_contract_s_phases(kind: Kind) -> None:
+    """Where a life begins, what success is, what is final, and how many retries there are."""
+    assert lifecycle(kind).initial == set(INITIAL[kind])
+    assert lifecycle(kind).success == set(SUCCESS[kind])
+    assert lifecycle(kind).terminal == set(TERMINAL[kind])
+    assert lifecycle(kind).max_retries == (MAX_RETRIES if kind == "task" else 0)
+
+
+REFUSED = {
+    "unknown phase to go to": (
+        ('pending = ["waiting",', 'pending = ["queued", "waiting",'),
+        "task.transitions.pending: 'queued' is no",
+    ),
+    "unknown phase to leave": (
+        ('waiting = ["running",', 'queued = ["running",'),
+        "task.transitions.queued: 'queued' is no",
+    ),
+    "unknown phase to retry": (
+        ('failed = ["pending", "waiting"]', 'failed = ["later"]'),
+        "task.retries.failed: 'later' is no",
+    ),
+    "unknown phase to restart": (
+        ('failed = ["waiting", "processing"]', 'failed = ["running"]'),
+        "asset.restarts.failed: 'running' is no",
+    ),
+    "unknown initial phase": (
+        ('initial = ["pending"]', 'initial = ["Pending"]'),
+        "task.initial: 'Pending' is no",
+    ),
+    "unknown success phase": (
+        ('success = ["ready"]', 'success = ["completed"]'),
+        "asset.success: 'completed' is no",
+    ),
+    "unknown terminal phase": (
+        ('terminal = ["deleted"]', 'terminal = ["gone"]'),
+        "asset.terminal: 'gone' is no",
+    ),
+    "unreachable phase": (
+        ('running = ["completed", "failed", "cancelled"]', 'running = ["failed"]'),
+        "task.transitions: nothing leads to completed",
+    ),
+    "unreachable island": (
+        ('waiting = ["running", ', "waiting = ["),
+        "task.transitions: nothing leads to running",
+    ),
+    "phase in which nothing begins": (
+        ('initial = ["uploading", "waiting"]', 'initial = ["waiting"]'),
+        "asset.transitions: nothing leads to uploading",
+    ),
+    "transition out of a terminal phase": (
+        ('ready = ["deleting"]', 'ready = ["deleting"]\ndeleted = ["ready"]'),
+        "asset.transitions.deleted: deleted -> ready leaves a terminal phase",
+    ),
+    "retry out of a terminal phase": (
+        ("[task.retries]", '[task.retries]\ncompleted = ["waiting"]'),
+        "task.retries.completed: completed -> waiting leaves a terminal phase",
+    ),
+    "restart out of a terminal phase": (
+        ("[task.restarts]", '[task.restarts]\ncompleted = ["pending"]'),
+        "task.restarts.completed: completed -> pending leaves a terminal phase",
+    ),
+    "retries of assets": (
+        ("[asset.restarts]", "[asset.retries]"),
+        "asset.retries: only tasks count retries",
+    ),
+    "max_retries of assets": (
+        ('success = ["ready"]', 'success = ["ready"]\nmax_retries = 3'),
+        "asset.max_retries: only tasks count retries",
+    ),
+    "no max_retries": (("max_retries = 3", ""), "task.max_retries: missing"),
+    "negative max_retries": (("max_retries = 3", "max_retries = -1"), "task.max_retries"),
+    "max_retries as text": (("max_retries = 3", 'max_retries = "3"'), "task.max_retries"),
+    "step in two tables": (
+        ('running = ["waiting"]', 'running = ["waiting", "failed"]'),
+        "task.retries.running: running -> failed stands in task.transitions.running too",
+    ),
+    "step twice in a table": (
+        ('running = ["waiting"]', 'running = ["waiting", "waiting"]'),
+        "task.retries.running: running -> waiting stands in task.retries.running too",
+    ),
+    "step to itself": (
+        ('ready = ["deleting"]', 'ready = ["ready", "deleting"]'),
+        "asset.transitions.ready: ready -> ready goes nowhere",
+    ),
+    "no initial phase": (('initial = ["pending"]', "initial = []"), "task.initial"),
+    "initial missing": (('initial = ["pending"]', ""), "`initial` - at `$.task`"),
+    "kind missing": (("[task]", "[video]"), "`video`"),
+    "unknown key": (("max_retries = 3", "max_retires = 3"), "`max_retires` - at `$.task`"),
+    "table misspelt": (("[asset.restarts]", "[asset.restart]"), "`restart` - at `$.asset`"),
+    "text for a list": (('terminal = ["deleted"]', 'terminal = "deleted"'), "asset.terminal"),
+    "no TOML": (("[task]", "[task"), "line 10"),
+}
+
+
+@pytest.mark.parametrize(("slip", "says"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_work_is_refused(tmp_path: Path, slip: tuple[str, str], says: str) -> None:
+    """A slip is found at start, in one line that names the file and the key to change."""
+    assert DEFAULTS.count(slip[0]) >= 1
+    path = tmp_path / "lifecycles.toml"
+    path.write_text(DEFAULTS.replace(*slip, 1))
+    with pytest.raises(ConfigError) as refused:
+        load_lifecycles(path)
+    message = str(refused.value)
+    assert message.startswith(f"{path}: ")
+    assert says in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        pytest.param(None, "cannot be read: No such file or directory", id="missing"),
+        pytest.param(b"\xff\xfe", "utf-8", id="binary"),
+        pytest.param(b"", "missing required field `task`", id="empty"),
+    ],
+)
+def test_a_file_that_is_none_is_refused(tmp_path: Path, content: bytes | None, says: str) -> None:
+    """A path that leads nowhere, or to something else, is named."""
+    path = tmp_path / "lifecycles.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError) as refused:
+        load_lifecycles(path)
+    assert str(refused.value).startswith(f"{path}: ")
+    assert says in str(refused.value)
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    """A folder in the place of the file is named."""
+    with pytest.raises(ConfigError, match="Is a directory"):
+        load_lifecycles(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "slip",
+    [
+        pytest.param(("max_retries = 3", "max_retries = 0"), id="no retries at all"),
+        pytest.param(('running = ["waiting"]\n', ""), id="fewer retries"),
+        pytest.param(('[asset.restarts]\nfailed = ["waiting", "processing"]', ""), id="none"),
+        pytest.param(('terminal = ["completed"]', "terminal = []"), id="nothing terminal"),
+    ],
+)
+def test_other_lives_are_possible(tmp_path: Path, slip: tuple[str, str]) -> None:
+    """A deployment may change its lifecycles in any way that works."""
+    assert slip[0] in DEFAULTS
+    path = tmp_path / "lifecycles.toml"
+    path.write_text(DEFAULTS.replace(*slip, 1))
+    assert set(load_lifecycles(path)) == {"task", "asset"}

@@ -1,0 +1,233 @@
+"""The settings: where they may stand, what they may hold, and what a slip is answered with."""
+
+import logging
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from worker.errors import ConfigError
+from worker.settings import Settings, default_file, load_settings
+
+HIDDEN = "hunter2"
+
+
+def settings_from(
+    tmp_path: Path,
+    toml: str = "",
+    environment: Mapping[str, str] | None = None,
+    options: Mapping[str, object] | None = None,
+) -> Settings:
+    """Load settings with a file of this content, and these variables and options only."""
+    config = tmp_path / "mine.toml"
+    config.write_text(toml)
+    return load_settings(config, environment or {}, options)
+
+
+def refusal(
+    tmp_path: Path,
+    toml: str = "",
+    environment: Mapping[str, str] | None = None,
+    options: Mapping[str, object] | None = None,
+) -> str:
+    """Return the one line with which settings are refused."""
+    with pytest.raises(ConfigError) as refused:
+        settings_from(tmp_path, toml, environment, options)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_every_setting_has_a_default_in_the_file() -> None:
+    """`config/worker.toml` lists each setting once, and none that is not there."""
+    in_file = list(tomllib.loads(default_file("worker.toml").read_text()))
+    assert in_file == [field.name for field in msgspec.structs.fields(Settings)]
+
+
+def test_the_defaults_are_the_contract_s() -> None:
+    """The numbers that the contract names are those of the file."""
+    defaults = load_settings(environment={})
+    assert defaults.prefix == "status"
+    assert defaults.partitions == 4
+    assert defaults.layout == "single"
+    assert defaults.max_event_bytes == 65_536
+    assert defaults.max_clock_skew == 60_000
+    assert defaults.clock_skew == 1_000
+    assert defaults.max_rejected == 1_000_000
+    assert defaults.lifecycles == default_file("lifecycles.toml")
+
+
+def test_what_stands_later_wins(tmp_path: Path) -> None:
+    """The user's file stands over the defaults, the environment over it, options over all."""
+    toml = 'prefix = "file"\npartitions = 5\nlog_level = "debug"'
+    environment = {"STATUS_PREFIX": "environment", "STATUS_PARTITIONS": "6"}
+    settings = settings_from(tmp_path, toml, environment, {"prefix": "option", "layout": None})
+    assert settings.prefix == "option"
+    assert settings.partitions == 6
+    assert settings.log_level == "debug"
+    assert settings.layout == "single"
+
+
+@pytest.mark.parametrize("name", [field.name for field in msgspec.structs.fields(Settings)])
+def test_every_setting_has_a_variable(name: str) -> None:
+    """Each setting can be given by `STATUS_` and its name, in the form that the file has."""
+    default = tomllib.loads(default_file("worker.toml").read_text())[name]
+    settings = load_settings(environment={f"STATUS_{name.upper()}": str(default)})
+    if name == "lifecycles":
+        assert settings.lifecycles == Path("lifecycles.toml")
+    else:
+        assert getattr(settings, name) == getattr(load_settings(environment={}), name)
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [
+        ("250ms", 250),
+        ("5s", 5_000),
+        ("1.5s", 1_500),
+        ("2m", 120_000),
+        ("1h", 3_600_000),
+        ("0ms", 0),
+        (" 5 s ", 5_000),
+    ],
+)
+def test_durations(tmp_path: Path, text: str, milliseconds: int) -> None:
+    """A duration is a number with its unit."""
+    settings = settings_from(tmp_path, f'clock_skew = "{text}"')
+    assert settings.clock_skew == milliseconds
+    assert settings_from(tmp_path, "", {"STATUS_CLOCK_SKEW": text}) == settings
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("500B", 500), ("64KiB", 65_536), ("8MiB", 8_388_608), ("1GiB", 2**30), ("0.5KiB", 512)],
+)
+def test_sizes(tmp_path: Path, text: str, size: int) -> None:
+    """A size is a number with its unit."""
+    assert settings_from(tmp_path, f'max_event_bytes = "{text}"').max_event_bytes == size
+
+
+REFUSED = {
+    "duration without unit": ("clock_skew", "5", 'write "250ms", "5s", "2m" or "1h"'),
+    "unknown unit": ("clock_skew", '"1d"', 'write "250ms", "5s", "2m" or "1h"'),
+    "negative duration": ("clock_skew", '"-1s"', 'write "250ms", "5s", "2m" or "1h"'),
+    "endless duration": ("clock_skew", f'"{"9" * 400}h"', 'write "250ms", "5s", "2m" or "1h"'),
+    "duration for a size": ("batch_bytes", '"5s"', 'write "500B", "64KiB", "8MiB" or "1GiB"'),
+    "size in other units": ("batch_bytes", '"8MB"', 'write "500B", "64KiB", "8MiB" or "1GiB"'),
+    "size as a list": ("batch_bytes", "[8]", 'write "500B", "64KiB", "8MiB" or "1GiB"'),
+    "no number": ("partitions", '"four"', "Expected `int`"),
+    "yes for a number": ("partitions", "true", "Expected `int`"),
+    "half a number": ("partitions", "4.5", "Expected `int`"),
+    "too few": ("partitions", "0", ">= 1"),
+    "too many": ("partitions", "1025", "<= 1024"),
+    "unknown choice": ("layout", '"sharded"', "write single or cluster or auto"),
+    "choice in capitals": ("log_level", '"INFO"', "write debug or info or warning or error"),
+    "braces in the prefix": ("prefix", '"{status}"', "Expected `str` matching"),
+    "space in the prefix": ("prefix", '"my status"', "Expected `str` matching"),
+    "empty prefix": ("prefix", '""', "Expected `str` matching"),
+    "empty URL": ("redis_url", '""', "length >= 1"),
+    "number for a path": ("lifecycles", "5", "does not fit"),
+}
+
+
+@pytest.mark.parametrize(("name", "value", "says"), REFUSED.values(), ids=REFUSED)
+def test_a_bad_value_in_a_file(tmp_path: Path, name: str, value: str, says: str) -> None:
+    """The line names the file and the setting, and says what to write."""
+    message = refusal(tmp_path, f"{name} = {value}")
+    assert message.startswith(f"{tmp_path / 'mine.toml'}: {name}: ")
+    assert says in message
+
+
+def test_a_bad_value_elsewhere(tmp_path: Path) -> None:
+    """The line names the variable or the option."""
+    message = refusal(tmp_path, environment={"STATUS_CLOCK_SKEW": "5"})
+    assert message.startswith("STATUS_CLOCK_SKEW: '5': write")
+    message = refusal(tmp_path, options={"log_level": "loud"})
+    assert message.startswith("--log-level: ")
+
+
+def test_a_bad_value_is_found_though_another_stands_over_it(tmp_path: Path) -> None:
+    """A slip in a file does not wait for the day on which the variable is taken away."""
+    message = refusal(tmp_path, "partitions = 0", {"STATUS_PARTITIONS": "4"})
+    assert "mine.toml: partitions: " in message
+
+
+def test_an_unknown_setting_is_refused_with_a_guess(tmp_path: Path) -> None:
+    """A misspelt name does not leave a default in force unnoticed."""
+    message = refusal(tmp_path, "partition = 8")
+    assert message.endswith("mine.toml: partition: no such setting; did you mean partitions?")
+    message = refusal(tmp_path, "colour = 8")
+    assert message.endswith("mine.toml: colour: no such setting")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        pytest.param(None, "cannot be read: No such file or directory", id="missing"),
+        pytest.param(b"partitions 4", "line 1", id="no TOML"),
+        pytest.param(b"\xff", "utf-8", id="binary"),
+    ],
+)
+def test_a_file_that_is_none_is_refused(tmp_path: Path, content: bytes | None, says: str) -> None:
+    """The line names the file, and where in it the slip is."""
+    config = tmp_path / "mine.toml"
+    if content is not None:
+        config.write_bytes(content)
+    with pytest.raises(ConfigError) as refused:
+        load_settings(config, {})
+    assert str(refused.value).startswith(f"{config}: ")
+    assert says in str(refused.value)
+
+
+def test_lifecycles_stands_beside_the_file_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path in a file is from its folder; one from the shell is from where the shell is."""
+    monkeypatch.setenv("HOME", "/home/me")
+    toml = 'lifecycles = "lives/mine.toml"'
+    assert settings_from(tmp_path, toml).lifecycles == tmp_path / "lives/mine.toml"
+    toml = 'lifecycles = "/etc/mine.toml"'
+    assert settings_from(tmp_path, toml).lifecycles == Path("/etc/mine.toml")
+    toml = 'lifecycles = "~/mine.toml"'
+    assert settings_from(tmp_path, toml).lifecycles == Path("/home/me/mine.toml")
+    by_variable = settings_from(tmp_path, toml, {"STATUS_LIFECYCLES": "mine.toml"})
+    assert by_variable.lifecycles == Path("mine.toml")
+    by_option = settings_from(tmp_path, toml, options={"lifecycles": "other.toml"})
+    assert by_option.lifecycles == Path("other.toml")
+
+
+@pytest.mark.parametrize(
+    ("toml", "environment", "options"),
+    [
+        pytest.param(f'redis_url = ["redis://:{HIDDEN}@h"]', {}, {}, id="a list"),
+        pytest.param(f'redis_url = {{ password = "{HIDDEN}" }}', {}, {}, id="a table"),
+        pytest.param(f'redis_url = "redis://:{HIDDEN}@h', {}, {}, id="no closing quote"),
+        pytest.param(f'redis_ur = "redis://:{HIDDEN}@h"', {}, {}, id="misspelt name"),
+        pytest.param(
+            "partitions = 0", {"STATUS_REDIS_URL": f"redis://:{HIDDEN}@h"}, {}, id="another slip"
+        ),
+        pytest.param("", {}, {"redis_url": [HIDDEN]}, id="an option of another type"),
+    ],
+)
+def test_no_error_repeats_the_url(
+    tmp_path: Path, toml: str, environment: dict[str, str], options: dict[str, object]
+) -> None:
+    """A password does not get into a terminal or a log, whatever is wrong."""
+    assert HIDDEN not in refusal(tmp_path, toml, environment, options)
+
+
+def test_a_close_miss_among_the_variables_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A misspelt variable is told of by name and not by value; other programs' are left alone."""
+    environment = {
+        "STATUS_REDIS_URI": f"redis://:{HIDDEN}@h",
+        "STATUS_PAGE_TOKEN": "x",
+        "STATUS": "x",
+        "PARTITIONS": "x",
+    }
+    with caplog.at_level(logging.WARNING):
+        settings = settings_from(tmp_path, "", environment)
+    assert settings == settings_from(tmp_path)
+    assert caplog.messages == ["STATUS_REDIS_URI: no such setting; did you mean STATUS_REDIS_URL?"]
