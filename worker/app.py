@@ -4,7 +4,8 @@ import asyncio
 import gc
 import logging
 import signal
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
 from worker.batch import Pipeline
 from worker.connection import UNAVAILABLE, Outage, connect, without_secrets
@@ -128,12 +129,23 @@ class Worker:
             await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait(tasks, timeout=STOP_WITHIN if self._stop.is_set() else 0)
         finally:
-            for task in [*tasks, stopped]:
-                task.cancel()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
+            await cancelled([*tasks, stopped])
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()):
+                raise error
+
+
+async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until all have ended.
+
+    Once is not enough: redis-py sends in `asyncio.wait_for`, which in Python 3.11 swallows a
+    cancellation that arrives in the moment in which the sending ends.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.05)
 
 
 async def run(settings: Settings, lifecycles: Lifecycles) -> None:

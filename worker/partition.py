@@ -72,7 +72,7 @@ class Partition:
                     await self._turn()
                     outage.over(self._name)
             except CursorMovedError as error:
-                self._say_moved(error)
+                self._say_moved(error.cursor)
             except UNAVAILABLE as error:
                 await outage.wait_out(self._name, error)
 
@@ -143,12 +143,8 @@ class Partition:
             )
         self._attached_before = True
 
-    def _say_moved(self, error: CursorMovedError) -> None:
-        """Say that another worker commits here, or that the hash vanished, once."""
-        log.log(
-            logging.DEBUG if self._said_moved else logging.WARNING,
-            "%s: the cursor is at %s, moved by someone else; reading on from there",
-            self._name,
-            str(error) or "no entry",
-        )
-        self._said_moved = True
+    def _say_moved(self, cursor: str) -> None:
+        """Say once that another worker commits here; that a hash vanished, `_adopt` will say."""
+        if cursor and not self._said_moved:
+            self._said_moved = True
+            log.warning("%s: another worker moved the cursor to %s", self._name, cursor)

@@ -26,6 +26,11 @@ _decode: dict[Kind, Callable[[bytes], Status]] = {
 class CursorMovedError(Exception):
     """The partition's cursor is not the one the batch was read from; nothing was written."""
 
+    def __init__(self, cursor: str) -> None:
+        super().__init__(cursor)
+        self.cursor = cursor
+        """Where it is instead; "" where the partition's hash vanished."""
+
 
 class Attached(Struct, frozen=True):
     """Where a partition is read on from."""

@@ -1,0 +1,26 @@
+"""Ending the tasks of a worker."""
+
+import asyncio
+
+from worker.app import cancelled
+
+
+async def test_a_swallowed_cancellation_is_repeated() -> None:
+    """A partition that lost a cancellation within redis-py must not outlive the worker."""
+    swallowed = 0
+
+    async def deaf() -> None:
+        nonlocal swallowed
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                swallowed += 1
+                if swallowed == 2:
+                    raise
+
+    task = asyncio.create_task(deaf())
+    await asyncio.sleep(0)
+    await asyncio.wait_for(cancelled([task]), timeout=10)
+    assert task.cancelled()
+    assert swallowed == 2
