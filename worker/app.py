@@ -7,9 +7,12 @@ import signal
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from redis.exceptions import AuthenticationError
+
 from worker.batch import Pipeline
 from worker.connection import UNAVAILABLE, Outage, connect, without_secrets
 from worker.deployment import agree
+from worker.errors import ConfigError
 from worker.fold import Rules
 from worker.keys import Keys, Layout
 from worker.lifecycle import Lifecycles
@@ -56,12 +59,10 @@ class Worker:
         """
         gc.set_threshold(COLLECT_EVERY)
         try:
-            keys = await self._reach()
-            if keys is not None:
-                self.partitions = [
-                    self._partition(keys, number) for number in range(self._settings.partitions)
-                ]
-                await self._run_partitions()
+            reaching = asyncio.create_task(self._reach(), name="start")
+            await self._until_stopped([reaching])
+            if not reaching.cancelled() and (keys := reaching.result()) is not None:
+                await self._read_partitions(keys)
         finally:
             await self._client.aclose()
 
@@ -72,11 +73,20 @@ class Worker:
         return keys
 
     async def _reach(self) -> Keys | None:
-        """Wait until the server can be used; None when stopped before that."""
+        """Wait until the server can be used; None when stopped before that.
+
+        Raises `ConfigError` for what waiting will not mend at the start, though it may do later.
+        """
         while not self._stop.is_set():
             try:
                 keys = await self._agree()
+            except AuthenticationError as error:
+                raise ConfigError(
+                    f"redis_url: the server refuses user or password: {error}"
+                ) from None
             except UNAVAILABLE as error:
+                if "DB index" in str(error):
+                    raise ConfigError("redis_url: the server has no such database") from None
                 await self._outage.wait_out("start", error)
             else:
                 self._outage.over("start")
@@ -109,20 +119,28 @@ class Worker:
             batch_bytes=settings.batch_bytes,
         )
 
-    async def _run_partitions(self) -> None:
-        tasks = [
-            asyncio.create_task(
-                partition.run(self._stop.is_set, self._outage),
-                name=f"partition {partition.number}",
-            )
-            for partition in self.partitions
+    async def _read_partitions(self, keys: Keys) -> None:
+        self.partitions = [
+            self._partition(keys, number) for number in range(self._settings.partitions)
         ]
         log.info(
             "reading %d partitions of %s at %s",
-            len(tasks),
+            len(self.partitions),
             self._settings.prefix,
             without_secrets(self._settings.redis_url),
         )
+        await self._until_stopped(
+            [
+                asyncio.create_task(
+                    partition.run(self._stop.is_set, self._outage),
+                    name=f"partition {partition.number}",
+                )
+                for partition in self.partitions
+            ]
+        )
+
+    async def _until_stopped(self, tasks: list[asyncio.Task[Any]]) -> None:
+        """Wait for the first task to end or for the stop, and end the others; raise what failed."""
         stopped = asyncio.create_task(self._stop.wait())
         try:
             # A partition ends by itself only when it fails, and one that fails ends the worker.

@@ -37,9 +37,11 @@ local group = find_group(events, group_name)
 local cursor = redis.call('HGET', partition, 'cursor')
 
 if not cursor then
-  -- A hash lost alone costs nothing: the group stands where the cursor stood.
-  cursor = group and group['last-delivered-id'] or '0-0'
-  redis.call('HSET', partition, 'cursor', cursor, 'entries', group and group['entries-read'] or 0)
+  -- A hash lost alone costs nothing: the group stands where the cursor stood. A group that somebody
+  -- else made, to watch the lag, stands anywhere; it does not know how many entries were read.
+  local ours = group and group['entries-read']
+  cursor = ours and group['last-delivered-id'] or '0-0'
+  redis.call('HSET', partition, 'cursor', cursor, 'entries', ours or 0)
   made[#made + 1] = 'hash'
 end
 

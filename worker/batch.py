@@ -58,6 +58,9 @@ class Move(Struct, gc=False):
 class Effects(Struct):
     """What a batch does to the entities of one kind, by id."""
 
+    texts: dict[str, str]
+    """What the keys held when they were loaded or last written; nothing for those without a key.
+    The commit compares them, and whoever commits enters what it writes."""
     statuses: dict[str, Status] = field(default_factory=dict)
     """The statuses that changed, as they are after the batch."""
     moves: dict[str, Move] = field(default_factory=dict)
@@ -71,9 +74,7 @@ class Batch(Struct):
     cursor: str
     """ID of the last entry."""
     entries: int
-    effects: dict[Kind, Effects] = field(
-        default_factory=lambda: {"task": Effects(), "asset": Effects()}
-    )
+    effects: dict[Kind, Effects]
     changes: list[Change] = field(default_factory=list)
     rejected: list[RejectedEntry] = field(default_factory=list)
     forwards: dict[int, list[bytes]] = field(default_factory=dict)
@@ -85,6 +86,8 @@ class Known(Struct):
     """What is known of the entities of one kind: nothing of those that are in neither."""
 
     statuses: dict[str, Status] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    """The statuses as their keys hold them."""
     corrupt: dict[str, Corrupt] = field(default_factory=dict)
 
 
@@ -123,6 +126,7 @@ class Pipeline:
         """Take in the statuses that `decode` asked for; ids that are not among them have none."""
         for kind, known in loaded.items():
             self._known[kind].statuses.update(known.statuses)
+            self._known[kind].texts.update(known.texts)
             self._known[kind].corrupt = known.corrupt
             self._learned[kind] = list(known.statuses)
 
@@ -177,7 +181,8 @@ class Pipeline:
         read_from: str,
     ) -> Batch:
         """Apply decoded entries to the known statuses, and collect what there is to write."""
-        batch = Batch(read_from, entries[-1][0].decode(), len(entries))
+        effects = {kind: Effects(known.texts) for kind, known in self._known.items()}
+        batch = Batch(read_from, entries[-1][0].decode(), len(entries), effects)
         fold = self._rules.fold
         changes = batch.changes
         task = self._places("task", batch)
@@ -214,7 +219,6 @@ class Pipeline:
             else:
                 move.end = outcome.phase
                 move.at = outcome.updated_at
-        self._let_go(batch)
         return batch
 
     def _places(
@@ -241,17 +245,18 @@ class Pipeline:
             RejectedEntry(why.reason, why.detail, data, self._stream, entry_id.decode())
         )
 
-    def _let_go(self, batch: Batch) -> None:
+    def settle(self, batch: Batch) -> None:
+        """Let go, after a commit, of the statuses that are not worth keeping."""
         for kind, lifecycle in self._rules.lifecycles.items():
-            statuses = self._known[kind].statuses
+            statuses, texts = self._known[kind].statuses, self._known[kind].texts
             for entity_id in chain(batch.effects[kind].moves, self._learned[kind]):
                 status = statuses.get(entity_id)
                 if status is not None and status.phase in lifecycle.terminal:
-                    del statuses[entity_id]
+                    del statuses[entity_id], texts[entity_id]
             self._learned[kind] = []
             excess = len(statuses) - self._live_statuses
             for entity_id in list(islice(statuses, max(excess, 0))):
-                del statuses[entity_id]
+                del statuses[entity_id], texts[entity_id]
 
 
 def _received(entry_id: bytes) -> int:

@@ -16,6 +16,7 @@
 --   cursor                 the ID of its last entry
 --   entries                how many entries it has
 --   documents              status documents, one for each status key
+--   expected               what each status key must still hold; '' where there must be none
 --   phases                 per sorted set: {entered = {score, id, …}, left = {id, …}}
 --   counts                 per hash of counts: {phase, difference, …}
 --   changes                documents for the change feed
@@ -27,10 +28,11 @@
 -- then    the bytes of each rejected entry, then those of each forwarded update
 --
 -- Returns {'committed', how many rejected entries the cap dropped}
--- or      {'moved', the actual cursor} where that is not read_from; '' where there is none.
+-- or      {'moved', the actual cursor} where that is not read_from; '' where there is none
+-- or      {'changed', status key} where that does not hold what is expected.
 --
 -- A script that fails half-way is not undone, so whatever can fail is tried before the first write:
--- the types of the keys here, and memory by the server.
+-- the types of the keys, the user's permissions and room for IDs here, and memory by the server.
 
 local partition, events, changes, rejected = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local counts = {KEYS[5], KEYS[6]}
@@ -51,6 +53,60 @@ local function wrong_type()
   for i = 1, #batch.phases do wrong = wrong or other_than('zset', KEYS[first_phase + i]) end
   for i = 1, #batch.forwards do wrong = wrong or other_than('stream', KEYS[first_forward + i]) end
   return wrong
+end
+
+local function refused_by_acl()
+  local commands = {
+    {'MSET', KEYS[first_status + 1] or partition, ''},
+    {'ZREM', KEYS[first_phase + 1] or partition, ''},
+    {'ZADD', KEYS[first_phase + 1] or partition, 0, ''},
+    {'HSET', counts[1], '', ''},
+    {'HSET', counts[2], '', ''},
+    {'HSET', partition, '', ''},
+    {'XADD', changes, '*', '', ''},
+    {'XTRIM', changes, 'MAXLEN', 0},
+    {'XADD', rejected, '*', '', ''},
+    {'XTRIM', rejected, 'MAXLEN', 0},
+    {'XGROUP', 'SETID', events, group_name, 0},
+    {'XGROUP', 'CREATE', events, group_name, 0},
+    {'XINFO', 'GROUPS', events},
+    {'XINFO', 'STREAM', events},
+  }
+  for i = 1, #batch.forwards do
+    commands[#commands + 1] = {'XADD', KEYS[first_forward + i], '*', '', ''}
+  end
+  for _, command in ipairs(commands) do
+    if not redis.acl_check_cmd(unpack(command)) then
+      return redis.error_reply('NOPERM the user needs permission for ' .. command[1]:lower()
+        .. ' on the keys of the prefix')
+    end
+  end
+end
+
+-- XADD fails on a stream whose last ID is the last there is, which any producer can make it.
+local function without_ids()
+  local function exhausted(key)
+    if redis.call('EXISTS', key) == 0 then return nil end
+    local last = fields_of(redis.call('XINFO', 'STREAM', key))['last-generated-id']
+    if last:find('^18446744073709551615%-') then
+      return redis.error_reply('ERR ' .. key .. ' has no IDs left after ' .. last
+        .. ': delete the stream, or XSETID it back')
+    end
+  end
+  local found = #batch.changes > 0 and exhausted(changes) or #batch.rejected > 0 and exhausted(rejected)
+  for i = 1, #batch.forwards do found = found or exhausted(KEYS[first_forward + i]) end
+  return found
+end
+
+-- What is in memory may be older than what somebody wrote, or deleted, by hand.
+local function changed_status()
+  for i = 1, #batch.documents, CHUNK do
+    local last = math.min(i + CHUNK - 1, #batch.documents)
+    local found = redis.call('MGET', unpack(KEYS, first_status + i, first_status + last))
+    for j = i, last do
+      if (found[j - i + 1] or '') ~= batch.expected[j] then return KEYS[first_status + j] end
+    end
+  end
 end
 
 local function write_statuses()
@@ -135,11 +191,14 @@ local function move_group()
   redis.call('XGROUP', 'SETID', events, group_name, batch.cursor, 'ENTRIESREAD', entries_read)
 end
 
-local wrong = wrong_type()
-if wrong then return wrong end
+local refused = wrong_type() or refused_by_acl() or without_ids()
+if refused then return refused end
 
 local cursor = redis.call('HGET', partition, 'cursor')
 if cursor ~= batch.read_from then return {'moved', cursor or ''} end
+
+local changed = changed_status()
+if changed then return {'changed', changed} end
 
 write_statuses()
 write_phases()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
@@ -17,8 +18,13 @@ from worker.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-UNREACHABLE = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
-"""The server did not answer, or says that it is still loading."""
+UNREACHABLE = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.InvalidResponse,
+    OSError,
+)
+"""The server did not answer, or says that it is still loading, or something else answered."""
 UNAVAILABLE = (*UNREACHABLE, exceptions.ResponseError)
 """It cannot be used now: out of reach, full, read-only, busy, or a key has another type."""
 
@@ -46,7 +52,8 @@ def connect(url: str) -> Redis:
         "and the characters / ? # @ : % of a password as %2F %3F %23 %40 %3A %25"
     )
     try:
-        if not _can_be_used(urlsplit(url)):
+        parts = urlsplit(url)
+        if not _can_be_used(parts):
             raise refused
         client = Redis.from_url(
             url,
@@ -56,8 +63,10 @@ def connect(url: str) -> Redis:
             socket_connect_timeout=ANSWER_WITHIN,
             # A commit that redis-py sends again on its own would look like another worker's.
             retry=Retry(NoBackoff(), 0),
-            client_name="status-tracker",
+            # A blocking read holds its connection: every partition needs one of its own.
+            max_connections=2**31,
         )
+        _check_files(parts)
         # Finds values that redis-py does not know.
         client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, exceptions.RedisError):
@@ -91,8 +100,15 @@ def _can_be_used(parts: SplitResult) -> bool:
     if not all(_OPTIONS.fullmatch(name) for name, _ in parse_qsl(parts.query, True)):
         return False
     if parts.scheme == "unix":
-        return bool(parts.path)
+        return bool(parts.path) and not parts.netloc.rpartition("@")[2]
     return parts.port != 0 and re.fullmatch(r"(/\d*)?", parts.path) is not None
+
+
+def _check_files(parts: SplitResult) -> None:
+    """Refuse TLS files that are not there: redis-py would say so at each try, without a name."""
+    for option, file in parse_qsl(parts.query):
+        if option in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile") and not Path(file).is_file():
+            raise ConfigError(f"redis_url: {option}: there is no file {file}")
 
 
 def without_secrets(url: str) -> str:
@@ -116,6 +132,8 @@ class Outage:
 
     async def wait_out(self, who: str, error: BaseException) -> None:
         """Say what is wrong, unless it was said, and wait before the next try."""
+        if self._stop.is_set():
+            return
         trouble = "unreachable" if isinstance(error, UNREACHABLE) else str(error)
         if trouble not in self._troubles.values():
             self._since[trouble] = time.monotonic()

@@ -51,7 +51,7 @@ def decode(data: bytes, max_event_bytes: int) -> Update | Rejected:
         return _decode_update(data)
     except msgspec.ValidationError as error:
         # msgspec stops at the first field that does not fit, so what follows may not even be JSON.
-        return _malformed(data) or Rejected("invalid", str(error))
+        return _malformed(data) or Rejected("invalid", _shortened(str(error)))
     except _NOT_JSON as error:
         return Rejected("malformed", f"not JSON: {error}")
 
@@ -65,6 +65,11 @@ def misspelt_id(entity_id: str) -> Rejected | None:
     if _id_matches(entity_id):
         return None
     return Rejected("invalid", f"Expected `str` matching regex {ID_PATTERN!r} - at `$.id`")
+
+
+def _shortened(message: str) -> str:
+    """Cut the middle out of a message that repeats a long value; its end has the path."""
+    return message if len(message) <= 300 else f"{message[:200]}…{message[-80:]}"
 
 
 def _malformed(data: bytes) -> Rejected | None:

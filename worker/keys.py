@@ -13,8 +13,8 @@ Layout = Literal["single", "cluster"]
 GROUP = "tracker"
 """The consumer group that is kept in step with the cursor, for those who watch lag."""
 
-# Braces would move the hash tag, and whitespace cannot be typed into a command line.
-PREFIX_PATTERN = r"^[^\s{}]+\Z"
+# Braces would move the hash tag; whitespace and control characters cannot be typed.
+PREFIX_PATTERN = r"^[^\s\x00-\x1f\x7f-\x9f{}]+\Z"
 
 
 def partition_of(entity_id: str, partitions: int) -> int:

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from worker.batch import Entry, Pipeline
 from worker.connection import UNAVAILABLE, Outage
-from worker.store import Attached, CursorMovedError, Store
+from worker.store import Attached, CursorMovedError, StatusChangedError, Store
 
 log = logging.getLogger(__name__)
 
@@ -15,8 +15,8 @@ BLOCK = 500
 """Milliseconds that a read waits for entries. A stop waits for it, so it stays well under a second;
 each time nothing came, the partition's keys are looked over, so it is not much shorter."""
 
-FIRST_COUNT = 100
-"""Entries asked for before anything is known of their size."""
+FIRST_COUNT = 10
+"""Entries asked for before anything is known of their size: they may have 10 MB each."""
 
 
 class Totals(Struct):
@@ -71,9 +71,15 @@ class Partition:
                 while not stopping():
                     await self._turn()
                     outage.over(self._name)
+            except StatusChangedError as error:
+                log.warning(
+                    "%s: %s was changed by someone else; reading it anew", self._name, error
+                )
             except CursorMovedError as error:
                 self._say_moved(error.cursor)
             except UNAVAILABLE as error:
+                # Perhaps the reply was too large to arrive in time; it grows again from there.
+                self._count = 1
                 await outage.wait_out(self._name, error)
 
     async def _turn(self) -> None:
@@ -88,6 +94,7 @@ class Partition:
             self._pipeline.learn(await self._store.load(unknown))
         batch = self._pipeline.fold(entries, decoded, self._cursor)
         dropped = await self._store.commit(batch)
+        self._pipeline.settle(batch)
         self._cursor = batch.cursor
         forwarded = sum(map(len, batch.forwards.values()))
         self.totals.read += batch.entries
@@ -135,10 +142,10 @@ class Partition:
             level = logging.WARNING if self._attached_before else logging.INFO
             log.log(
                 level,
-                "%s: made %s, which %s; reading on from %s",
+                "%s: %s: made anew: %s; reading on from %s",
                 self._name,
-                " and ".join(attached.made),
-                "had vanished" if self._attached_before else "were not there",
+                "vanished or replaced" if self._attached_before else "not there yet",
+                ", ".join(attached.made),
                 attached.cursor,
             )
         self._attached_before = True

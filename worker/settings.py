@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX = "STATUS_"
 
+MOST_ENTRIES = 10**12
+"""More than fit on a server, and well within the numbers that XTRIM takes."""
+
 
 class Milliseconds(int):
     """A duration."""
@@ -47,8 +50,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     batch_entries: Annotated[int, Meta(ge=1)]
     batch_bytes: Bytes
     live_statuses: Annotated[int, Meta(ge=0)]
-    max_changes: Annotated[int, Meta(ge=0)]
-    max_rejected: Annotated[int, Meta(ge=0)]
+    max_changes: Annotated[int, Meta(ge=0, le=MOST_ENTRIES)]
+    max_rejected: Annotated[int, Meta(ge=0, le=MOST_ENTRIES)]
     log_level: Literal["debug", "info", "warning", "error"]
 
 

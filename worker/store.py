@@ -32,6 +32,10 @@ class CursorMovedError(Exception):
         """Where it is instead; "" where the partition's hash vanished."""
 
 
+class StatusChangedError(Exception):
+    """A status key does not hold what the batch was folded from; nothing was written."""
+
+
 class Attached(Struct, frozen=True):
     """Where a partition is read on from."""
 
@@ -67,6 +71,7 @@ class _Payload(Struct):
     cursor: str
     entries: int
     documents: list[str]
+    expected: list[str]
     phases: list[_Phase]
     counts: list[list[str | int]]
     changes: list[str]
@@ -87,6 +92,7 @@ class Store:
         self._keys = keys.partition(number)
         self._max_changes = max_changes
         self._max_rejected = max_rejected
+        self._forwarded = ("", "")
         self._attach = client.register_script(_script("attach"))
         self._commit = client.register_script(_script("commit"))
 
@@ -130,6 +136,7 @@ class Store:
                     loaded[kind].corrupt[entity_id] = found
                 else:
                     loaded[kind].statuses[entity_id] = found
+                    loaded[kind].texts[entity_id] = value.decode()
             elif key in other_types:
                 detail = f"{key} holds no text: mend or delete it"
                 loaded[kind].corrupt[entity_id] = Corrupt(detail)
@@ -145,13 +152,17 @@ class Store:
         """Write all that a batch does, in one atomic step.
 
         Returns how many rejected entries `max_rejected` pushed out. Raises `CursorMovedError` where
-        the partition's cursor is not the one the batch was read from.
+        the partition's cursor is not the one the batch was read from, and `StatusChangedError`
+        where a status key holds something else than the batch was folded from.
         """
         forwards = {self._all_keys.events(number): data for number, data in batch.forwards.items()}
         if self._all_keys.layout == "cluster":
             # Another partition is in another slot, which the script may not write to. Added first
-            # and committed then, an update may be forwarded twice but is never lost.
-            await self._forward(forwards)
+            # and committed then, an update may be forwarded twice but is never lost; not so when
+            # the same commit is only tried again.
+            if forwards and self._forwarded != (batch.read_from, batch.cursor):
+                await self._forward(forwards)
+                self._forwarded = (batch.read_from, batch.cursor)
             forwards = {}
         keys, payload = self._payload(batch, forwards)
         raw = [entry.data for entry in batch.rejected]
@@ -159,6 +170,12 @@ class Store:
         outcome, value = await self._commit(keys=keys, args=[GROUP, _encode_msgpack(payload), *raw])
         if outcome == b"moved":
             raise CursorMovedError(value.decode())
+        if outcome == b"changed":
+            raise StatusChangedError(value.decode())
+        documents = iter(payload.documents)
+        for effects in batch.effects.values():
+            # Each kind takes its share of the documents: they stand in this order.
+            effects.texts.update(zip(effects.statuses, documents, strict=False))
         return int(value)
 
     async def _forward(self, forwards: dict[str, list[bytes]]) -> None:
@@ -175,16 +192,19 @@ class Store:
         own = self._keys
         status_keys: list[str] = []
         documents: list[str] = []
+        expected: list[str] = []
         for kind, effects in batch.effects.items():
             prefix = own.statuses[kind]
             status_keys += [prefix + entity_id for entity_id in effects.statuses]
             documents += [_encode_json(status).decode() for status in effects.statuses.values()]
+            expected += [effects.texts.get(entity_id, "") for entity_id in effects.statuses]
         phases, counts = self._index(batch)
         payload = _Payload(
             read_from=batch.read_from,
             cursor=batch.cursor,
             entries=batch.entries,
             documents=documents,
+            expected=expected,
             phases=list(phases.values()),
             counts=[[item for pair in counts[kind].items() for item in pair] for kind in counts],
             changes=[_encode_json(change).decode() for change in batch.changes],
@@ -227,6 +247,7 @@ def _script(name: str) -> str:
 
 def _decode_status(kind: Kind, key: str, value: bytes) -> Status | Corrupt:
     try:
+        value.decode()
         return _decode[kind](value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Corrupt(f"{key} holds no status ({error}): mend or delete it")

@@ -65,6 +65,7 @@ class Line:
         """Read, fold and commit."""
         batch = await self.fold(count)
         await self.store.commit(batch)
+        self.pipeline.settle(batch)
         self.cursor = batch.cursor
         return batch
 

@@ -29,7 +29,9 @@ class Keyspace:
             found = loaded[kind] = Known()
             for entity_id in ids:
                 if (kind, entity_id) in self.statuses:
-                    found.statuses[entity_id] = self.statuses[kind, entity_id]
+                    status = self.statuses[kind, entity_id]
+                    found.statuses[entity_id] = status
+                    found.texts[entity_id] = published(status)
                 if (kind, entity_id) in self.corrupt:
                     found.corrupt[entity_id] = self.corrupt[kind, entity_id]
         return loaded
@@ -39,6 +41,7 @@ class Keyspace:
         for kind, effects in batch.effects.items():
             for entity_id, status in effects.statuses.items():
                 self.statuses[kind, entity_id] = status
+                effects.texts[entity_id] = published(status)
             for entity_id, move in effects.moves.items():
                 if move.start is not None:
                     del self.phases[kind, move.start][entity_id]
@@ -93,6 +96,7 @@ class Loop:
             self.pipeline.learn(self.keyspace.load(wanted))
         batch = self.pipeline.fold(entries, decoded, self.cursor)
         self.keyspace.commit(batch)
+        self.pipeline.settle(batch)
         self.cursor = batch.cursor
         return batch
 

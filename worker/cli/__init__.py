@@ -4,6 +4,7 @@ What a command needs is imported when it runs, so that `--help` does not wait fo
 """
 
 import logging
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -46,16 +47,19 @@ def cli() -> None:
     "--embedded", is_flag=True, help=f"Start a server of its own, with its data in {DATA}/."
 )
 @click.option("--prefix", help="What every key begins with.")
-@click.option("--partitions", metavar="N", help="How many streams there are.")
+@click.option("--partitions", type=int, metavar="N", help="How many streams there are.")
 @click.option("--layout", metavar="NAME", help="single, cluster or auto.")
 @lifecycles_option
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
-def run(config: Path | None, embedded: bool, **options: str | None) -> None:
+def run(config: Path | None, embedded: bool, **options: Any) -> None:
     """Run a worker until Ctrl-C or SIGTERM.
 
     Every setting and its default is in config/worker.toml; an environment variable STATUS_…
     (STATUS_REDIS_URL) stands over the file, and an option over both.
     """
+    # A stop that comes before the worker is one, too; an embedded server is ended on the way out.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     if embedded and options["redis_url"]:
         raise click.UsageError(
             "--embedded starts a server, --redis-url names one: give one of them"

@@ -13,14 +13,14 @@ from worker.lifecycle import load_lifecycles
 from worker.settings import load_settings
 
 
-def run_worker(config: Path | None, options: Mapping[str, str | None]) -> None:
+def run_worker(config: Path | None, options: Mapping[str, object]) -> None:
     """Run a worker with the settings that the user gave."""
     settings = load_settings(config, options=options)
     logging.getLogger().setLevel(settings.log_level.upper())
     asyncio.run(run(settings, load_lifecycles(settings.lifecycles)))
 
 
-def run_embedded(config: Path | None, options: Mapping[str, str | None], data: Path) -> None:
+def run_embedded(config: Path | None, options: Mapping[str, object], data: Path) -> None:
     """Run a worker on an embedded server, which lives as long as it does."""
     # Before the server starts, so that a slip in a file does not wait for it.
     load_lifecycles(load_settings(config, options=options).lifecycles)
