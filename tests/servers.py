@@ -87,6 +87,11 @@ class Server:
             self._process.wait(READY_WITHIN)
             self._process = None
 
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
     def __enter__(self) -> Self:
         try:
             self.start()

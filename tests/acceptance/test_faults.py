@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -215,3 +216,39 @@ def test_odd_entries_are_kept_and_stop_nothing(
     assert "65536" in entries[2]["detail"]
     assert entries[2]["data"] == "x" * 65_536
     assert redis_client.exists(f"status:task:{id_in(0)}")
+
+
+def test_a_stop_does_not_wait_for_a_hung_server(own_server: Server, tmp_path: Path) -> None:
+    """A server that hangs in the middle of the work cannot hold up a stop."""
+    with tracker(tmp_path, "--redis-url", own_server.url) as running:
+        running.says("reading 4 partitions")
+        own_server.signal(signal.SIGSTOP)
+        try:
+            code, seconds = running.stop()
+        finally:
+            own_server.signal(signal.SIGCONT)
+    assert code == 0
+    assert seconds < 3, "less than the time after which a connection counts as lost"
+
+
+def test_a_stop_does_not_wait_for_a_server_that_never_answered(tmp_path: Path) -> None:
+    """Nor can one that takes the connection and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(15)
+        port = silent.getsockname()[1]
+        with tracker(tmp_path, "--redis-url", f"redis://127.0.0.1:{port}") as starting:
+            connection, _ = silent.accept()
+            with connection:
+                code, seconds = starting.stop()
+    assert code == 0
+    assert seconds < 3
+
+
+def test_every_partition_has_a_connection(
+    server: Server, redis_client: Client, tmp_path: Path
+) -> None:
+    """More partitions than a client's pool has connections by default: 100."""
+    produce(redis_client, SINGLE, seed=1, count=1_000, partitions=150)
+    with tracker(tmp_path, "--redis-url", server.url, "--partitions", "150"):
+        wait_until(lambda: drained(redis_client, SINGLE, 150))
+    assert_as_modelled(redis_client, SINGLE, 150)

@@ -156,3 +156,17 @@ async def test_lag_survives_trimming(line: MakeLine, redis_client: Client) -> No
         redis_client.xadd(EVENTS, {"data": "bad"}, maxlen=3, approximate=False)
     await one.turn()
     assert group(redis_client)["lag"] == 0
+
+
+async def test_a_group_that_somebody_else_made_hides_no_backlog(
+    line: MakeLine, redis_client: Client
+) -> None:
+    """An exporter may have made the group at the end of the stream before the first worker came."""
+    redis_client.xadd(EVENTS, {"data": update(id_in(0), "pending")})
+    redis_client.xgroup_create(EVENTS, "tracker", "$")
+    one = line()
+    assert await one.attach() == ("hash",)
+    assert one.cursor == "0-0"
+    await one.turn()
+    assert redis_client.exists(f"status:task:{id_in(0)}")
+    assert group(redis_client)["lag"] == 0

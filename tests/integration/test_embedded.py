@@ -86,3 +86,11 @@ def test_says_why_it_does_not_start(tmp_path: Path) -> None:
     (folder / "appendonly.aof.manifest").write_text("no manifest\n")
     with pytest.raises(ConfigError, match=r"did not start.*valkey\.log"), embedded_server(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("text", ["", "abc", "99999", "0"])
+def test_a_damaged_port_file_is_no_matter(tmp_path: Path, text: str) -> None:
+    """A full disk may leave anything there; the server starts on another port."""
+    (tmp_path / "port").write_text(text)
+    with embedded_server(tmp_path) as url:
+        assert ping(url)
