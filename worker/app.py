@@ -4,7 +4,6 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import Iterable
 from typing import Any, Literal
 
 from redis.exceptions import AuthenticationError
@@ -16,7 +15,7 @@ from worker.errors import ConfigError
 from worker.fold import Rules
 from worker.keys import Keys, Layout
 from worker.lifecycle import Lifecycles
-from worker.partition import Partition
+from worker.partition import Partition, cancelled
 from worker.settings import Settings
 from worker.store import Store
 
@@ -151,19 +150,6 @@ class Worker:
         for task in tasks:
             if not task.cancelled() and (error := task.exception()):
                 raise error
-
-
-async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until all have ended.
-
-    Once is not enough: redis-py sends in `asyncio.wait_for`, which in Python 3.11 swallows a
-    cancellation that arrives in the moment in which the sending ends.
-    """
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=0.05)
 
 
 async def run(settings: Settings, lifecycles: Lifecycles) -> None:

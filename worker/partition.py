@@ -1,7 +1,9 @@
 """One partition's loop: read → decode → load → fold → commit."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 from msgspec import Struct
 
@@ -56,6 +58,8 @@ class Partition:
         self._batch_bytes = batch_bytes
         self._count = min(FIRST_COUNT, batch_entries)
         self._cursor = ""
+        # What comes after the batch in hand, under a backlog.
+        self._ahead: asyncio.Task[list[Entry]] | None = None
         self._attached_before = False
         self._said_moved = False
 
@@ -81,14 +85,21 @@ class Partition:
                 # Perhaps the reply was too large to arrive in time; it grows again from there.
                 self._count = 1
                 await outage.wait_out(self._name, error)
+            finally:
+                await self._drop_ahead()
 
     async def _turn(self) -> None:
         """Read once, and commit what came."""
-        entries = await self._store.read(self._cursor, count=self._count, block=BLOCK)
+        entries = await (self._ahead or self._read(self._cursor))
+        self._ahead = None
         if not entries:
             await self._look_over()
             return
+        backlog = len(entries) == self._count
         entries = self._bounded(entries)
+        if backlog:
+            # The server reads the next batch while this one is folded, and is not waited for twice.
+            self._ahead = asyncio.create_task(self._read(entries[-1][0].decode()))
         decoded, unknown = self._pipeline.decode(entries)
         if any(unknown.values()):
             self._pipeline.learn(await self._store.load(unknown))
@@ -107,6 +118,15 @@ class Partition:
                 self._name,
                 dropped,
             )
+
+    async def _read(self, cursor: str) -> list[Entry]:
+        return await self._store.read(cursor, count=self._count, block=BLOCK)
+
+    async def _drop_ahead(self) -> None:
+        """Forget what was read ahead: it follows a batch that may not have been committed."""
+        if self._ahead is not None:
+            await cancelled([self._ahead])
+            self._ahead = None
 
     def _bounded(self, entries: list[Entry]) -> list[Entry]:
         """Cut a batch at its limit of bytes, and fit the next read's count to what came."""
@@ -155,3 +175,17 @@ class Partition:
         if cursor and not self._said_moved:
             self._said_moved = True
             log.warning("%s: another worker moved the cursor to %s", self._name, cursor)
+
+
+async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until all have ended; what they raise is theirs to tell.
+
+    Once is not enough: redis-py sends in `asyncio.wait_for`, which in Python 3.11 swallows a
+    cancellation that arrives in the moment in which the sending ends.
+    """
+    tasks = pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.05)
+    await asyncio.gather(*tasks, return_exceptions=True)  # or asyncio logs what nobody looked at

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from worker.app import cancelled
+from worker.partition import cancelled
 
 
 async def test_a_swallowed_cancellation_is_repeated() -> None:
