@@ -139,6 +139,8 @@ class Outage:
             self._since[trouble] = time.monotonic()
             log.warning("%s: %s; trying again until it works", self._server, error)
         self._troubles[who] = trouble
+        current = self._troubles.values()
+        self._since = {each: at for each, at in self._since.items() if each in current}
         self._failures[who] = self._failures.get(who, 0) + 1
         delay = _backoff.compute(self._failures[who])
         try:
