@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import signal
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from redis.exceptions import AuthenticationError
@@ -152,12 +153,14 @@ class Worker:
                 raise error
 
 
-async def run(settings: Settings, lifecycles: Lifecycles) -> None:
-    """Run a worker until SIGTERM or SIGINT."""
+async def run(settings: Settings, lifecycles: Lifecycles, early: Sequence[int]) -> None:
+    """Run a worker until SIGTERM or SIGINT; `early` are those that came before."""
     worker = Worker(settings, lifecycles)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
+    if early:
+        worker.stop()
     await worker.run()
     totals = [partition.totals for partition in worker.partitions]
     log.info(

@@ -57,9 +57,11 @@ def run(config: Path | None, embedded: bool, **options: Any) -> None:
     Every setting and its default is in config/worker.toml; an environment variable STATUS_…
     (STATUS_REDIS_URL) stands over the file, and an option over both.
     """
-    # A stop that comes before the worker is one, too; an embedded server is ended on the way out.
+    # A stop that comes before the worker is one, too. It is only noted: an exception raised from
+    # here may come up inside an import, which swallows it.
+    early: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
+        signal.signal(number, lambda received, _: early.append(received))
     if embedded and options["redis_url"]:
         raise click.UsageError(
             "--embedded starts a server, --redis-url names one: give one of them"
@@ -67,9 +69,9 @@ def run(config: Path | None, embedded: bool, **options: Any) -> None:
     from worker.cli.run import run_embedded, run_worker  # noqa: PLC0415
 
     if embedded:
-        run_embedded(config, options, DATA)
+        run_embedded(config, options, DATA, early)
     else:
-        run_worker(config, options)
+        run_worker(config, options, early)
 
 
 @cli.command(epilog=EPILOG)

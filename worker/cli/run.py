@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -13,17 +13,19 @@ from worker.lifecycle import load_lifecycles
 from worker.settings import load_settings
 
 
-def run_worker(config: Path | None, options: Mapping[str, object]) -> None:
-    """Run a worker with the settings that the user gave."""
+def run_worker(config: Path | None, options: Mapping[str, object], early: Sequence[int]) -> None:
+    """Run a worker with the settings that the user gave; `early` are signals that came already."""
     settings = load_settings(config, options=options)
     logging.getLogger().setLevel(settings.log_level.upper())
-    asyncio.run(run(settings, load_lifecycles(settings.lifecycles)))
+    asyncio.run(run(settings, load_lifecycles(settings.lifecycles), early))
 
 
-def run_embedded(config: Path | None, options: Mapping[str, object], data: Path) -> None:
+def run_embedded(
+    config: Path | None, options: Mapping[str, object], data: Path, early: Sequence[int]
+) -> None:
     """Run a worker on an embedded server, which lives as long as it does."""
     # Before the server starts, so that a slip in a file does not wait for it.
     load_lifecycles(load_settings(config, options=options).lifecycles)
     with embedded_server(data) as url:
         click.echo(f"embedded server: {url} (its data is in {data}/)")
-        run_worker(config, {**options, "redis_url": url})
+        run_worker(config, {**options, "redis_url": url}, early)
