@@ -1,0 +1,17 @@
+"""A worker that is told to stop before it has begun."""
+
+import asyncio
+
+from tests.servers import free_port
+from worker.app import run
+from worker.lifecycle import load_lifecycles
+from worker.settings import load_settings
+
+
+async def test_a_signal_that_came_early_is_a_stop() -> None:
+    """A signal during the imports, or while the embedded server starts, must not be lost."""
+    url = f"redis://127.0.0.1:{free_port()}"
+    settings = load_settings(environment={}, options={"redis_url": url})
+    lifecycles = load_lifecycles(settings.lifecycles)
+    async with asyncio.timeout(10):
+        await run(settings, lifecycles, early=[15])
