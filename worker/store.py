@@ -92,6 +92,7 @@ class Store:
         self._keys = keys.partition(number)
         self._max_changes = max_changes
         self._max_rejected = max_rejected
+        # The range of entries whose forwards are out while their commit is not.
         self._forwarded = ("", "")
         self._attach = client.register_script(_script("attach"))
         self._commit = client.register_script(_script("commit"))
@@ -168,10 +169,12 @@ class Store:
         raw = [entry.data for entry in batch.rejected]
         raw += [data for updates in forwards.values() for data in updates]
         outcome, value = await self._commit(keys=keys, args=[GROUP, _encode_msgpack(payload), *raw])
-        if outcome == b"moved":
-            raise CursorMovedError(value.decode())
         if outcome == b"changed":
             raise StatusChangedError(value.decode())
+        # A restored backup may bring the same entries again, and their forwards with them.
+        self._forwarded = ("", "")
+        if outcome == b"moved":
+            raise CursorMovedError(value.decode())
         documents = iter(payload.documents)
         for effects in batch.effects.values():
             # Each kind takes its share of the documents: they stand in this order.

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,15 +44,14 @@ class Tracker:
         wait_until(lambda: text in self.log or self._process.poll() is not None)
         assert text in self.log, self.log
 
-    def exit_code(self) -> int:
-        """Wait until it ends by itself."""
-        return self._process.wait(15)
+    def exit_code(self, within: float = 15.0) -> int:
+        """Wait until it ends by itself, for so many seconds at most."""
+        return self._process.wait(within)
 
-    def stop(self, number: int = signal.SIGTERM) -> tuple[int, float]:
-        """Tell it to stop; return its exit code and the seconds it took."""
-        began = time.monotonic()
+    def stop(self, number: int = signal.SIGTERM, within: float = 15.0) -> int:
+        """Tell it to stop; return its exit code."""
         self._process.send_signal(number)
-        return self.exit_code(), time.monotonic() - began
+        return self.exit_code(within)
 
     def kill(self) -> None:
         """End it as nothing can prevent."""

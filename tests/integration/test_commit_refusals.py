@@ -97,6 +97,20 @@ async def test_a_commit_that_is_tried_again_forwards_once(
     assert redis_client.xlen("status:events:{2}") == 1
 
 
+async def test_forwards_go_out_again_after_a_restore(line: MakeLine, redis_client: Client) -> None:
+    """The same entries, read again on a restored backup, are forwarded again: nothing is lost."""
+    one = line(layout="cluster")
+    await batch_of_everything(one, redis_client)
+    backup = {key: redis_client.dump(key) for key in redis_client.scan_iter()}
+    for _ in range(2):
+        await one.turn()
+        assert redis_client.xlen("status:events:{2}") == 1
+        redis_client.flushdb()
+        for key, value in backup.items():
+            redis_client.restore(key, 0, value)
+        await one.attach()
+
+
 async def test_a_stale_owner_is_told_before_anything_else(
     line: MakeLine, redis_client: Client
 ) -> None:
