@@ -1,30 +1,31 @@
-"""One worker process: connect, run every partition, stop in good order."""
+"""One worker process: connect, work in the fleet, stop in good order."""
 
 import asyncio
 import gc
 import logging
 import signal
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Coroutine, Sequence
+from typing import Any, Literal, TypeVar
 
 from redis.exceptions import AuthenticationError
 
 from worker.batch import Pipeline
-from worker.connection import UNAVAILABLE, Outage, connect, without_secrets
+from worker.connection import UNAVAILABLE, Client, close, reach, without_secrets
 from worker.deployment import agree
 from worker.errors import ConfigError
+from worker.fleet import Fleet, unique_name
 from worker.fold import Rules
 from worker.keys import Keys, Layout
+from worker.leases import Leases
 from worker.lifecycle import Lifecycles
-from worker.partition import Partition, cancelled
+from worker.outage import Outage
+from worker.partition import Partition, Totals, cancelled
 from worker.settings import Settings
 from worker.store import Store
 
 log = logging.getLogger(__name__)
 
-STOP_WITHIN = 0.8
-"""Seconds that partitions have to finish the batch in hand; then they are cut off, which loses
-nothing: what was not committed is read again."""
+T = TypeVar("T")
 
 COLLECT_EVERY = 50_000
 """Objects that may be made before Python looks for cycles. Entries come as lists by the thousand,
@@ -32,21 +33,22 @@ die without cycles, and would set off its search 70 times as often."""
 
 
 class Worker:
-    """Reads every partition of a deployment until it is told to stop."""
+    """Reads its share of a deployment's partitions until it is told to stop."""
 
     def __init__(self, settings: Settings, lifecycles: Lifecycles) -> None:
+        self.totals = Totals()
+        self.name = settings.name or unique_name()
         self._settings = settings
+        self._server = without_secrets(settings.redis_url)
         self._rules = Rules(
             lifecycles,
             max_clock_skew=settings.max_clock_skew,
             clock_skew=settings.clock_skew,
         )
-        self._client = connect(settings.redis_url)
         self._stop = asyncio.Event()
-        self._outage = Outage(without_secrets(settings.redis_url), self._stop)
+        self._outage = Outage(self._server)
         # Once settled, `auto` must not be settled otherwise after the keys were flushed.
         self._layout: Layout | Literal["auto"] = settings.layout
-        self.partitions: list[Partition] = []
 
     def stop(self) -> None:
         """Finish the batches in hand, then let `run` return."""
@@ -58,28 +60,43 @@ class Worker:
         Raises `ConfigError` where the deployment is not the one that is configured.
         """
         gc.set_threshold(COLLECT_EVERY)
+        reached = await self._unless_stopped(self._reach())
+        if reached is None:
+            return
+        client, keys = reached
+        log.info("worker %s: %s at %s", self.name, keys.prefix, self._server)
+        fleet = self._fleet(client, keys)
         try:
-            reaching = asyncio.create_task(self._reach(), name="start")
-            await self._until_stopped([reaching])
-            if not reaching.cancelled() and (keys := reaching.result()) is not None:
-                await self._read_partitions(keys)
+            await self._unless_stopped(fleet.run())
         finally:
-            await self._client.aclose()
+            try:
+                await fleet.hand_back()
+            finally:
+                await close(client)
 
-    async def _agree(self) -> Keys:
-        settings = self._settings
-        keys = await agree(self._client, settings.prefix, settings.partitions, self._layout)
-        self._layout = keys.layout
-        return keys
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Return what the work returns; None when told to stop before that."""
+        working = asyncio.create_task(work)
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await cancelled([working, stopping])
+        return None if working.cancelled() else working.result()
 
-    async def _reach(self) -> Keys | None:
-        """Wait until the server can be used; None when stopped before that.
+    async def _reach(self) -> tuple[Client, Keys]:
+        """Wait until the server can be used.
 
         Raises `ConfigError` for what waiting will not mend at the start, though it may do later.
         """
-        while not self._stop.is_set():
+        while True:
             try:
-                keys = await self._agree()
+                client = await reach(self._settings.redis_url)
+                try:
+                    keys = await self._agree(client)
+                except BaseException:
+                    await close(client)
+                    raise
             except AuthenticationError as error:
                 raise ConfigError(
                     f"redis_url: the server refuses user or password: {error}"
@@ -87,16 +104,31 @@ class Worker:
             except UNAVAILABLE as error:
                 if "DB index" in str(error):
                     raise ConfigError("redis_url: the server has no such database") from None
-                await self._outage.wait_out("start", error)
+                await self._outage.wait_out("start", error, self._stop)
             else:
                 self._outage.over("start")
-                return keys
-        return None
+                return client, keys
 
-    def _partition(self, keys: Keys, number: int) -> Partition:
+    async def _agree(self, client: Client) -> Keys:
+        settings = self._settings
+        keys = await agree(client, settings.prefix, settings.partitions, self._layout)
+        self._layout = keys.layout
+        return keys
+
+    def _fleet(self, client: Client, keys: Keys) -> Fleet:
+        settings = self._settings
+        leases = Leases(client, keys, settings.partitions, name=self.name, ttl=settings.lease_ttl)
+        return Fleet(
+            leases,
+            lambda number: self._partition(client, keys, number),
+            self._outage,
+            heartbeat=settings.heartbeat,
+        )
+
+    def _partition(self, client: Client, keys: Keys, number: int) -> Partition:
         settings = self._settings
         store = Store(
-            self._client,
+            client,
             keys,
             number,
             max_changes=settings.max_changes,
@@ -114,43 +146,11 @@ class Worker:
             number,
             store,
             pipeline,
-            self._agree,
+            lambda: self._agree(client),
+            self.totals,
             batch_entries=settings.batch_entries,
             batch_bytes=settings.batch_bytes,
         )
-
-    async def _read_partitions(self, keys: Keys) -> None:
-        self.partitions = [
-            self._partition(keys, number) for number in range(self._settings.partitions)
-        ]
-        log.info(
-            "reading %d partitions of %s at %s",
-            len(self.partitions),
-            self._settings.prefix,
-            without_secrets(self._settings.redis_url),
-        )
-        await self._until_stopped(
-            [
-                asyncio.create_task(
-                    partition.run(self._stop.is_set, self._outage),
-                    name=f"partition {partition.number}",
-                )
-                for partition in self.partitions
-            ]
-        )
-
-    async def _until_stopped(self, tasks: list[asyncio.Task[Any]]) -> None:
-        """Wait for the first task to end or for the stop, and end the others; raise what failed."""
-        stopped = asyncio.create_task(self._stop.wait())
-        try:
-            # A partition ends by itself only when it fails, and one that fails ends the worker.
-            await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait(tasks, timeout=STOP_WITHIN if self._stop.is_set() else 0)
-        finally:
-            await cancelled([*tasks, stopped])
-        for task in tasks:
-            if not task.cancelled() and (error := task.exception()):
-                raise error
 
 
 async def run(settings: Settings, lifecycles: Lifecycles, early: Sequence[int]) -> None:
@@ -162,12 +162,12 @@ async def run(settings: Settings, lifecycles: Lifecycles, early: Sequence[int]) 
     if early:
         worker.stop()
     await worker.run()
-    totals = [partition.totals for partition in worker.partitions]
+    totals = worker.totals
     log.info(
         "stopped: %d entries read, of which %d applied, %d duplicates, %d forwarded, %d rejected",
-        sum(total.read for total in totals),
-        sum(total.applied for total in totals),
-        sum(total.duplicates for total in totals),
-        sum(total.forwarded for total in totals),
-        sum(total.rejected for total in totals),
+        totals.read,
+        totals.applied,
+        totals.duplicates,
+        totals.forwarded,
+        totals.rejected,
     )

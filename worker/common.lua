@@ -1,8 +1,4 @@
-#!lua
 -- What the scripts share: it stands before each of them when they are loaded.
---
--- `#!lua` makes the server refuse a script up front when memory is full (7.0), instead of failing
--- its first write after some.
 
 -- A flat [field, value, …] reply as a table.
 local function fields_of(reply)

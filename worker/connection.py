@@ -1,30 +1,34 @@
-"""From a URL to a client, and what the log hears while the server cannot be used."""
+"""From a URL to a client: of one server, of a Sentinel's master, or of a Redis Cluster."""
 
-import asyncio
-import logging
 import re
-import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 import hiredis
 from redis import exceptions
 from redis.asyncio import Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
 
+from worker.cluster import Cluster
 from worker.errors import ConfigError
 
-log = logging.getLogger(__name__)
+Client = Redis | RedisCluster
 
 UNREACHABLE = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
     exceptions.InvalidResponse,
+    exceptions.ClusterError,
+    exceptions.RedisClusterException,
     OSError,
 )
-"""The server did not answer, or says that it is still loading, or something else answered."""
+"""The server did not answer, or says that it is still loading, or something else answered; in a
+cluster, also: no node that has the key's slot."""
 UNAVAILABLE = (*UNREACHABLE, exceptions.ResponseError)
 """It cannot be used now: out of reach, full, read-only, busy, or a key has another type."""
 
@@ -32,48 +36,164 @@ ANSWER_WITHIN = 5.0
 """Seconds without an answer after which a connection counts as lost. Longer than any blocking read,
 and than the longest script a server should be made to run."""
 
-# Seconds between tries while the server cannot be used: the first soon, for most outages are a
-# restart; the last few, so that a fleet does not fall upon a server that just came back.
-_backoff = ExponentialWithJitterBackoff(base=0.1, cap=3.0)
+SENTINEL_PORT = 26379
 
-_FORMS = "redis://[user:password@]host:port/db, rediss://… with TLS, or unix:///path/to/socket"
+_FORMS = (
+    "redis://[user:password@]host:port/db, rediss://… with TLS, unix:///path/to/socket, "
+    "redis://host:port,host:port,… for a cluster, "
+    "or redis+sentinel://host:port,host:port/service/db"
+)
+_SENTINEL = "+sentinel"
 
 # The others of redis-py's options would change how replies read, or when to give up.
 _OPTIONS = re.compile(r"db|username|password|ssl_\w+")
+# Sentinels have users of their own.
+_SENTINEL_OPTIONS = {"sentinel_username": "username", "sentinel_password": "password"}
+
+_ours: dict[str, Any] = {
+    # The replies of RESP3 are maps, dearer to build than the flat lists of RESP2.
+    "protocol": 2,
+    "socket_timeout": ANSWER_WITHIN,
+    "socket_connect_timeout": ANSWER_WITHIN,
+    # A commit that redis-py sends again on its own would look like another worker's.
+    "retry": Retry(NoBackoff(), 0),
+}
+
+# A blocking read holds its connection: every partition needs one of its own.
+_AS_MANY_AS_NEEDED = 2**31
 
 
 def connect(url: str) -> Redis:
-    """Return a client for a server; the first command connects it.
+    """Return a client for the (first) server, or for the Sentinels' master; it connects later.
 
     Raises `ConfigError` for a URL that cannot be used, without repeating what may be a password.
     """
+    return _clients(url)[0]
+
+
+async def reach(url: str) -> Client:
+    """Return a client that works, for all of a cluster where the server is part of one.
+
+    Of several hosts the first that answers will do. Raises one of `UNAVAILABLE` where none does,
+    and `ConfigError` as `connect` does.
+    """
+    clients = _clients(url)
+    trouble: BaseException | None = None
+    for number, client in enumerate(clients):
+        try:
+            info = await client.info("cluster")
+        except BaseException as error:
+            await close(client)
+            if not isinstance(error, UNAVAILABLE):
+                raise
+            trouble = error
+            continue
+        if info.get("cluster_enabled"):
+            await close(client)
+            return _cluster(url, number)
+        if len(clients) > 1:
+            await close(client)
+            raise ConfigError(
+                "redis_url: it names several servers, which are no cluster; "
+                "for a replicated server name its Sentinels: redis+sentinel://…"
+            )
+        return client
+    raise trouble or AssertionError("a URL has at least one host")
+
+
+async def close(client: Client) -> None:
+    """Close a client's connections, and those to the Sentinels."""
+    await client.aclose()
+    sentinel = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    if sentinel is not None:
+        await sentinel.aclose()
+
+
+def _clients(url: str) -> list[Redis]:
+    """Return a client for each host of a URL, or one for the Sentinels' master."""
     refused = ConfigError(
         f"redis_url: not a URL that can be used; write {_FORMS}, with no options but db and ssl_…, "
         "and the characters / ? # @ : % of a password as %2F %3F %23 %40 %3A %25"
     )
     try:
         parts = urlsplit(url)
-        if not _can_be_used(parts):
-            raise refused
-        client = Redis.from_url(
-            url,
-            # The replies of RESP3 are maps, dearer to build than the flat lists of RESP2.
-            protocol=2,
-            socket_timeout=ANSWER_WITHIN,
-            socket_connect_timeout=ANSWER_WITHIN,
-            # A commit that redis-py sends again on its own would look like another worker's.
-            retry=Retry(NoBackoff(), 0),
-            # A blocking read holds its connection: every partition needs one of its own.
-            max_connections=2**31,
-        )
+        if parts.scheme.endswith(_SENTINEL):
+            clients = [_sentinel_master(parts)]
+        else:
+            clients = [_server(each) for each in _each_host(parts)]
         _check_files(parts)
-        # Finds values that redis-py does not know.
-        client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        for client in clients:
+            # Finds values that redis-py does not know.
+            client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, exceptions.RedisError):
         raise refused from None
-    pool = client.connection_pool
-    pool.connection_class = type("_Connection", (_PackedInC, pool.connection_class), {})
-    # Entries as the server sends them: redis-py's dicts cost more than the decoding.
+    for client in clients:
+        pool = client.connection_pool
+        pool.connection_class = _packed_in_c(pool.connection_class)
+        client.set_response_callback("XREAD", _as_it_is)
+    return clients
+
+
+def _server(parts: SplitResult) -> Redis:
+    if not _can_be_used(parts):
+        raise ValueError("not a URL of one server")
+    return Redis.from_url(parts.geturl(), max_connections=_AS_MANY_AS_NEEDED, **_ours)
+
+
+def _sentinel_master(parts: SplitResult) -> Redis:
+    path = re.fullmatch(r"/([^/]+)(/\d*)?", parts.path)
+    scheme = parts.scheme.removesuffix(_SENTINEL)
+    if path is None or scheme not in ("redis", "rediss"):
+        raise ValueError("not a URL of Sentinels")
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    own = urlencode([each for each in options if each[0] not in _SENTINEL_OPTIONS])
+    hosts = _each_host(parts._replace(scheme=scheme, path=path[2] or "", query=own))
+    if not all(map(_can_be_used, hosts)):
+        raise ValueError("not a URL of Sentinels")
+    common: dict[str, Any] = {**parse_url(hosts[0].geturl()), **_ours}
+    common.pop("host", None), common.pop("port", None)
+    if common.pop("connection_class", None) is SSLConnection:
+        common["ssl"] = True
+    for_sentinels = {
+        name: value for name, value in common.items() if name not in ("username", "password", "db")
+    }
+    for_sentinels |= {
+        _SENTINEL_OPTIONS[name]: value for name, value in options if name in _SENTINEL_OPTIONS
+    }
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        [(each.hostname or "localhost", each.port or SENTINEL_PORT) for each in hosts],
+        sentinel_kwargs=for_sentinels,
+        **common,
+    )
+    master: Redis = sentinel.master_for(unquote(path[1]), max_connections=_AS_MANY_AS_NEEDED)
+    return master
+
+
+def _cluster(url: str, first: int) -> RedisCluster:
+    """Return a client for the cluster that the hosts of a URL are part of."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss"):
+        raise ConfigError(f"redis_url: a cluster is reached by TCP, not by {parts.scheme}://")
+    hosts = _each_host(parts)
+    own = parse_url(hosts[first].geturl())
+    if own.pop("db", 0):
+        raise ConfigError("redis_url: a cluster has no databases but 0")
+    client = Cluster.from_url(
+        hosts[first]._replace(path="").geturl(),
+        startup_nodes=[
+            ClusterNode(each.hostname or "localhost", each.port or 6379) for each in hosts
+        ],
+        max_connections=_AS_MANY_AS_NEEDED,
+        # Partitions whose slots are served go on.
+        require_full_coverage=False,
+        # A slot that moved is noted; all connections need not be closed for it.
+        reinitialize_steps=0,
+        **_ours,
+    )
+    kind = _packed_in_c(client.connection_kwargs["connection_class"])
+    for node in client.startup_nodes:
+        node.connection_class = kind
+    client.connection_kwargs["connection_class"] = kind
     client.set_response_callback("XREAD", _as_it_is)
     return client
 
@@ -85,12 +205,23 @@ class _PackedInC:
     """
 
     def pack_command(self, name: str, *args: Any) -> list[bytes]:
-        # redis-py writes "SCRIPT LOAD" as one name; on the wire it is two words.
+        # redis-py writes "CLUSTER SLOTS" as one name; on the wire it is two words.
         return [hiredis.pack_command((*name.split(), *args))]
 
 
+def _packed_in_c(kind: type) -> type:
+    return type("_Connection", (_PackedInC, kind), {})
+
+
 def _as_it_is(response: Any, **_: Any) -> Any:
+    """Take entries as the server sends them: redis-py's dicts cost more than the decoding."""
     return response
+
+
+def _each_host(parts: SplitResult) -> list[SplitResult]:
+    """Return a URL for each of the hosts that one names, separated by commas."""
+    user, at, hosts = parts.netloc.rpartition("@")
+    return [parts._replace(netloc=f"{user}{at}{host}") for host in hosts.split(",")]
 
 
 def _can_be_used(parts: SplitResult) -> bool:
@@ -112,48 +243,6 @@ def _check_files(parts: SplitResult) -> None:
 
 
 def without_secrets(url: str) -> str:
-    """Return what of a URL may stand in a log: scheme, host, port and path."""
+    """Return what of a URL may stand in a log: scheme, hosts, port and path."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-class Outage:
-    """Says once when the server cannot be used, and once when it can again.
-
-    Partitions meet the same trouble at the same time: the first one's words stand for all.
-    """
-
-    def __init__(self, server: str, stop: asyncio.Event) -> None:
-        self._server = server
-        self._stop = stop
-        self._troubles: dict[str, str] = {}
-        self._since: dict[str, float] = {}
-        self._failures: dict[str, int] = {}
-
-    async def wait_out(self, who: str, error: BaseException) -> None:
-        """Say what is wrong, unless it was said, and wait before the next try."""
-        if self._stop.is_set():
-            return
-        trouble = "unreachable" if isinstance(error, UNREACHABLE) else str(error)
-        if trouble not in self._troubles.values():
-            self._since[trouble] = time.monotonic()
-            log.warning("%s: %s; trying again until it works", self._server, error)
-        self._troubles[who] = trouble
-        current = self._troubles.values()
-        self._since = {each: at for each, at in self._since.items() if each in current}
-        self._failures[who] = self._failures.get(who, 0) + 1
-        delay = _backoff.compute(self._failures[who])
-        try:
-            await asyncio.wait_for(self._stop.wait(), delay)
-        except TimeoutError:
-            return
-
-    def over(self, who: str) -> None:
-        """Note that all is well for one who waited."""
-        trouble = self._troubles.pop(who, None)
-        if trouble is None:
-            return
-        del self._failures[who]
-        if trouble not in self._troubles.values():
-            seconds = time.monotonic() - self._since.pop(trouble)
-            log.warning("%s: works again after %.1f s", self._server, seconds)

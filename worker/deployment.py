@@ -2,13 +2,17 @@
 
 import re
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any, Literal
 
-from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from worker.connection import Client
 from worker.errors import ConfigError
 from worker.keys import Keys, Layout
+from worker.scripts import Script
+
+_meta = Script("meta")
 
 VERSION = "1"
 """Of the keys' names and contents."""
@@ -18,31 +22,41 @@ OLDEST_SERVER = (7, 0)
 
 
 async def agree(
-    client: Redis, prefix: str, partitions: int, layout: Layout | Literal["auto"]
+    client: Client, prefix: str, partitions: int, layout: Layout | Literal["auto"]
 ) -> Keys:
     """Check a deployment against its `meta` key, which the first to connect writes.
 
-    Raises `ConfigError` where the server is too old, or the deployment was created otherwise.
+    Raises `ConfigError` where the server is too old or has no place for the layout, or where the
+    deployment was created otherwise. `auto` takes the layout that the deployment was created with,
+    and creates one with the layout that suits the server.
     """
-    await _check_server(client)
-    return await _check_meta(client, prefix, partitions, layout)
+    is_cluster = await _check_server(client)
+    if is_cluster and layout == "single":
+        raise ConfigError(
+            "layout: configured is single, but the server is part of a Redis Cluster; "
+            'set layout = "cluster" (or "auto")'
+        )
+    suited: Layout = "cluster" if is_cluster else "single"
+    return await _check_meta(client, prefix, partitions, layout, suited)
 
 
-async def _check_server(client: Redis) -> None:
-    info = await client.info("server")
+async def _check_server(client: Client) -> bool:
+    """Refuse a server that is too old; tell whether it is part of a cluster."""
+    info = await client.info("server", "cluster")
     version = str(info["redis_version"])
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST_SERVER:
         raise ConfigError(
             f"the server is Redis {version}; needed is Redis 7.0 or later, or any Valkey"
         )
-    if info.get("redis_mode") == "cluster":
-        raise ConfigError(
-            "redis_url: the server is part of a Redis Cluster, which is not supported yet"
-        )
+    return bool(info.get("cluster_enabled"))
 
 
 async def _check_meta(
-    client: Redis, prefix: str, partitions: int, layout: Layout | Literal["auto"]
+    client: Client,
+    prefix: str,
+    partitions: int,
+    layout: Layout | Literal["auto"],
+    suited: Layout,
 ) -> Keys:
     key = Keys(prefix, "single").meta
     wanted = {"version": VERSION, "partitions": str(partitions)}
@@ -52,11 +66,9 @@ async def _check_meta(
         meta = _text(await client.hgetall(key))
         _compare(key, wanted, meta)
         if not {"version", "partitions", "layout"} <= meta.keys():
-            pipeline = client.pipeline(transaction=True)
-            for field, value in {"layout": "single", **wanted}.items():
-                pipeline.hsetnx(key, field, value)
-            pipeline.hgetall(key)
-            meta = _text((await pipeline.execute())[-1])
+            fields = {"layout": suited, **wanted}
+            flat = await _meta.run(client, [key], list(chain.from_iterable(fields.items())))
+            meta = _text(dict(zip(flat[::2], flat[1::2], strict=True)))
             _compare(key, wanted, meta)  # somebody else may have been first
     except ResponseError as error:
         if "WRONGTYPE" not in str(error):

@@ -47,10 +47,15 @@ class Keys:
         self.prefix = prefix
         self.layout = layout
         self.meta = f"{prefix}:meta"
+        self.workers = f"{prefix}:workers"
 
     def events(self, number: int) -> str:
         """Return the key of a partition's stream of updates."""
         return f"{self.prefix}:events:{{{number}}}"
+
+    def lease(self, number: int) -> str:
+        """Return the key that names the worker which owns a partition."""
+        return f"{self.prefix}:lease:{{{number}}}"
 
     def partition(self, number: int) -> PartitionKeys:
         """Return the keys of one partition."""

@@ -8,21 +8,23 @@ from typing import Any
 from msgspec import Struct
 
 from worker.batch import Entry, Pipeline
-from worker.connection import UNAVAILABLE, Outage
+from worker.connection import UNAVAILABLE
+from worker.outage import Outage
 from worker.store import Attached, CursorMovedError, StatusChangedError, Store
 
 log = logging.getLogger(__name__)
 
 BLOCK = 500
-"""Milliseconds that a read waits for entries. A stop waits for it, so it stays well under a second;
-each time nothing came, the partition's keys are looked over, so it is not much shorter."""
+"""Milliseconds that a read waits for entries. Each time nothing came, the partition's keys are
+looked over: much longer, and a flushed database is noticed late; much shorter, and an idle
+partition is a load."""
 
 FIRST_COUNT = 10
 """Entries asked for before anything is known of their size: they may have 10 MB each."""
 
 
 class Totals(Struct):
-    """How many entries ended as what since the worker started."""
+    """How many entries ended as what, of all partitions, since the worker started."""
 
     read: int = 0
     duplicates: int = 0
@@ -44,35 +46,48 @@ class Partition:
         store: Store,
         pipeline: Pipeline,
         agree: Callable[[], Awaitable[object]],
+        totals: Totals,
         *,
         batch_entries: int,
         batch_bytes: int,
     ) -> None:
-        self.number = number
-        self.totals = Totals()
         self._name = f"partition {number}"
         self._store = store
         self._pipeline = pipeline
         self._agree = agree
+        self._totals = totals
         self._batch_entries = batch_entries
         self._batch_bytes = batch_bytes
         self._count = min(FIRST_COUNT, batch_entries)
         self._cursor = ""
-        # What comes after the batch in hand, under a backlog.
-        self._ahead: asyncio.Task[list[Entry]] | None = None
+        # What comes after the cursor or, under a backlog, after the batch in hand.
+        self._reading: asyncio.Task[list[Entry]] | None = None
+        self._stop = asyncio.Event()
         self._attached_before = False
         self._said_moved = False
 
-    async def run(self, stopping: Callable[[], bool], outage: Outage) -> None:
-        """Go on until stopping; a batch in hand is finished.
+    def stop(self) -> None:
+        """Let `run` return when the batch in hand is committed; at once where there is none."""
+        self._stop.set()
+        if self._reading is not None:
+            self._reading.cancel()
+
+    async def run(self, outage: Outage) -> None:
+        """Go on until `stop`.
 
         What an operator can mend is waited out. A deployment that has become another one, which
         `agree` raises, and bugs pass through.
         """
-        while not stopping():
+        try:
+            await self._run(outage)
+        finally:
+            outage.over(self._name)
+
+    async def _run(self, outage: Outage) -> None:
+        while not self._stop.is_set():
             try:
                 await self._attach()
-                while not stopping():
+                while not self._stop.is_set():
                     await self._turn()
                     outage.over(self._name)
             except StatusChangedError as error:
@@ -84,22 +99,22 @@ class Partition:
             except UNAVAILABLE as error:
                 # Perhaps the reply was too large to arrive in time; it grows again from there.
                 self._count = 1
-                await outage.wait_out(self._name, error)
+                await outage.wait_out(self._name, error, self._stop)
             finally:
-                await self._drop_ahead()
+                await self._drop_reading()
 
     async def _turn(self) -> None:
         """Read once, and commit what came."""
-        entries = await (self._ahead or self._read(self._cursor))
-        self._ahead = None
+        entries = await self._next()
         if not entries:
-            await self._look_over()
+            if not self._stop.is_set():
+                await self._look_over()
             return
         backlog = len(entries) == self._count
         entries = self._bounded(entries)
         if backlog:
             # The server reads the next batch while this one is folded, and is not waited for twice.
-            self._ahead = asyncio.create_task(self._read(entries[-1][0].decode()))
+            self._read_after(entries[-1][0].decode())
         decoded, unknown = self._pipeline.decode(entries)
         if any(unknown.values()):
             self._pipeline.learn(await self._store.load(unknown))
@@ -108,10 +123,10 @@ class Partition:
         self._pipeline.settle(batch)
         self._cursor = batch.cursor
         forwarded = sum(map(len, batch.forwards.values()))
-        self.totals.read += batch.entries
-        self.totals.duplicates += batch.duplicates
-        self.totals.forwarded += forwarded
-        self.totals.rejected += len(batch.rejected)
+        self._totals.read += batch.entries
+        self._totals.duplicates += batch.duplicates
+        self._totals.forwarded += forwarded
+        self._totals.rejected += len(batch.rejected)
         if dropped:
             log.warning(
                 "%s: max_rejected is reached: the %d oldest rejected entries are gone",
@@ -119,14 +134,25 @@ class Partition:
                 dropped,
             )
 
-    async def _read(self, cursor: str) -> list[Entry]:
-        return await self._store.read(cursor, count=self._count, block=BLOCK)
+    async def _next(self) -> list[Entry]:
+        """Return what comes next; nothing when nothing comes, or when a stop cuts it off."""
+        reading = self._reading or self._read_after(self._cursor)
+        # Not awaited itself: a cancelled reading is a stop, and no cancellation of ours.
+        await asyncio.wait([reading])
+        self._reading = None
+        return [] if reading.cancelled() else reading.result()
 
-    async def _drop_ahead(self) -> None:
+    def _read_after(self, cursor: str) -> asyncio.Task[list[Entry]]:
+        self._reading = asyncio.create_task(
+            self._store.read(cursor, count=self._count, block=BLOCK), name=f"{self._name}: read"
+        )
+        return self._reading
+
+    async def _drop_reading(self) -> None:
         """Forget what was read ahead: it follows a batch that may not have been committed."""
-        if self._ahead is not None:
-            await cancelled([self._ahead])
-            self._ahead = None
+        if self._reading is not None:
+            await cancelled([self._reading])
+            self._reading = None
 
     def _bounded(self, entries: list[Entry]) -> list[Entry]:
         """Cut a batch at its limit of bytes, and fit the next read's count to what came."""

@@ -18,6 +18,15 @@ log = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX = "STATUS_"
 
+# It is a member of a set and stands in logs; "" has one made.
+NAME_PATTERN = r"^[^\s\x00-\x1f\x7f-\x9f]*\Z"
+
+SHORTEST_HEARTBEAT = 10
+"""Milliseconds: much less, and the fleet would keep the server busy with itself."""
+
+HEARTBEATS_PER_LEASE = 3
+"""A lease must outlive a heartbeat that is lost, and the one after it that is late."""
+
 MOST_ENTRIES = 10**12
 """More than fit on a server, and well within the numbers that XTRIM takes."""
 
@@ -43,6 +52,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prefix: Annotated[str, Meta(pattern=PREFIX_PATTERN)]
     partitions: Annotated[int, Meta(ge=1, le=1024)]
     layout: Literal["single", "cluster", "auto"]
+    name: Annotated[str, Meta(pattern=NAME_PATTERN, max_length=200)]
+    lease_ttl: Milliseconds
+    heartbeat: Milliseconds
     lifecycles: Path
     max_event_bytes: Bytes
     max_clock_skew: Milliseconds
@@ -82,7 +94,18 @@ def load_settings(
     for name, value in (options or {}).items():
         if value is not None:
             settings[name] = _converted(name, value, f"--{name.replace('_', '-')}", Path())
+    _check_lease(settings["lease_ttl"], settings["heartbeat"])
     return Settings(**settings)
+
+
+def _check_lease(ttl: int, heartbeat: int) -> None:
+    if heartbeat < SHORTEST_HEARTBEAT:
+        raise ConfigError(f"heartbeat: {heartbeat} ms is too short: write at least 10ms")
+    if ttl < HEARTBEATS_PER_LEASE * heartbeat:
+        raise ConfigError(
+            f"lease_ttl: {ttl} ms is less than {HEARTBEATS_PER_LEASE} heartbeats "
+            f"of {heartbeat} ms: a lease would run out before it can be prolonged"
+        )
 
 
 def _read_file(path: Path) -> dict[str, Any]:

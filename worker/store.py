@@ -4,16 +4,16 @@ Errors of the connection and of the server pass through: `partition.py` waits th
 """
 
 from collections.abc import Callable
-from importlib.resources import files
 
 import msgspec
 from msgspec import Struct
-from redis.asyncio import Redis
 
 from worker.batch import Batch, Entry, Known
+from worker.connection import Client
 from worker.fold import Corrupt
 from worker.keys import GROUP, Keys
 from worker.models import AssetStatus, Kind, Status, TaskStatus
+from worker.scripts import Script
 
 _encode_json = msgspec.json.Encoder().encode
 _encode_msgpack = msgspec.msgpack.Encoder().encode
@@ -21,6 +21,10 @@ _decode: dict[Kind, Callable[[bytes], Status]] = {
     "task": msgspec.json.Decoder(TaskStatus).decode,
     "asset": msgspec.json.Decoder(AssetStatus).decode,
 }
+
+
+_attach = Script("attach")
+_commit = Script("commit")
 
 
 class CursorMovedError(Exception):
@@ -85,7 +89,7 @@ class Store:
     """The keys of one partition."""
 
     def __init__(
-        self, client: Redis, keys: Keys, number: int, *, max_changes: int, max_rejected: int
+        self, client: Client, keys: Keys, number: int, *, max_changes: int, max_rejected: int
     ) -> None:
         self._client = client
         self._all_keys = keys
@@ -94,18 +98,17 @@ class Store:
         self._max_rejected = max_rejected
         # The range of entries whose forwards are out while their commit is not.
         self._forwarded = ("", "")
-        self._attach = client.register_script(_script("attach"))
-        self._commit = client.register_script(_script("commit"))
 
     async def attach(self) -> Attached:
         """Find the cursor, and make anew what is missing of stream, hash and group."""
-        reply = await self._attach(keys=[self._keys.partition, self._keys.events], args=[GROUP])
+        keys = [self._keys.partition, self._keys.events]
+        reply = await _attach.run(self._client, keys, [GROUP])
         cursor, *made = (name.decode() for name in reply)
         return Attached(cursor, tuple(made))
 
     async def read(self, cursor: str, *, count: int, block: int) -> list[Entry]:
         """Read up to `count` entries after the cursor; wait up to `block` ms for the first."""
-        reply = await self._client.execute_command(  # type: ignore[no-untyped-call]
+        reply = await self._client.execute_command(
             "XREAD", "COUNT", count, "BLOCK", block, "STREAMS", self._keys.events, cursor
         )
         return reply[0][1] if reply else []
@@ -123,8 +126,9 @@ class Store:
             return loaded
         # MGET has no value for a key of another type, but EXISTS counts it.
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.mget(keys)
-        pipeline.exists(*keys)
+        # By their names: redis-py's cluster client splits or refuses the methods.
+        pipeline.execute_command("MGET", *keys)
+        pipeline.execute_command("EXISTS", *keys)
         values, existing = await pipeline.execute()
         missing = [key for key, value in zip(keys, values, strict=True) if value is None]
         other_types = set()
@@ -146,7 +150,7 @@ class Store:
     async def _keys_that_exist(self, keys: list[str]) -> set[str]:
         pipeline = self._client.pipeline(transaction=False)
         for key in keys:
-            pipeline.exists(key)
+            pipeline.execute_command("EXISTS", key)
         return {key for key, found in zip(keys, await pipeline.execute(), strict=True) if found}
 
     async def commit(self, batch: Batch) -> int:
@@ -168,7 +172,8 @@ class Store:
         keys, payload = self._payload(batch, forwards)
         raw = [entry.data for entry in batch.rejected]
         raw += [data for updates in forwards.values() for data in updates]
-        outcome, value = await self._commit(keys=keys, args=[GROUP, _encode_msgpack(payload), *raw])
+        args: list[str | bytes] = [GROUP, _encode_msgpack(payload), *raw]
+        outcome, value = await _commit.run(self._client, keys, args)
         if outcome == b"changed":
             raise StatusChangedError(value.decode())
         # A restored backup may bring the same entries again, and their forwards with them.
@@ -240,12 +245,6 @@ class Store:
                     count[move.start] = count.get(move.start, 0) - 1
                     phases.setdefault(keys[move.start], _Phase()).left.append(entity_id)
         return phases, counts
-
-
-def _script(name: str) -> str:
-    """Read a script as it is sent: what all scripts share, then its own part."""
-    folder = files("worker")
-    return "".join(folder.joinpath(part).read_text() for part in ("common.lua", f"{name}.lua"))
 
 
 def _decode_status(kind: Kind, key: str, value: bytes) -> Status | Corrupt:

@@ -16,7 +16,7 @@ SINGLE = Keys("status", "single")
 
 def client_of(running: Tracker) -> Client:
     """Return a client for the URL that was printed."""
-    running.says("reading 4 partitions")
+    running.says("reading 4 of 4 partitions")
     [url] = re.findall(r"embedded server: (\S+)", running.log)[-1:]
     return redis.Redis.from_url(
         url, decode_responses=True, encoding_errors="surrogateescape", protocol=2
@@ -44,7 +44,7 @@ def test_keeps_everything_over_a_stop_and_a_kill(tmp_path: Path) -> None:
 def test_a_second_one_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     """Two servers on the same data would destroy it."""
     with tracker(tmp_path, "--embedded") as first:
-        first.says("reading 4 partitions")
+        first.says("reading 4 of 4 partitions")
         with tracker(tmp_path, "--embedded") as second:
             assert second.exit_code() == 78
         assert "another status-tracker serves this data" in first.log

@@ -149,7 +149,7 @@ def test_a_server_that_comes_later_is_waited_for(own_server: Server, tmp_path: P
     with tracker(tmp_path, "--redis-url", own_server.url) as waiting:
         waiting.says("trying again until it works")
         own_server.start()
-        waiting.says("reading 4 partitions")
+        waiting.says("reading 4 of 4 partitions")
     assert "Traceback" not in waiting.log
 
 
@@ -224,7 +224,7 @@ def test_odd_entries_are_kept_and_stop_nothing(
 def test_a_stop_does_not_wait_for_a_hung_server(own_server: Server, tmp_path: Path) -> None:
     """A server that hangs in the middle of the work cannot hold up a stop."""
     with tracker(tmp_path, "--redis-url", own_server.url) as running:
-        running.says("reading 4 partitions")
+        running.says("reading 4 of 4 partitions")
         own_server.signal(signal.SIGSTOP)
         try:
             assert running.stop(within=STOPS_WITHIN) == 0

@@ -72,7 +72,7 @@ async def test_a_meta_key_of_another_kind_is_named(
     ("info", "named"),
     [
         ("redis_version:6.2.14\r\nredis_mode:standalone", "Redis 6.2.14; needed is Redis 7.0"),
-        ("redis_version:7.2.4\r\nredis_mode:cluster", "Redis Cluster"),
+        ("redis_version:7.2.4\r\ncluster_enabled:1", "Redis Cluster"),
     ],
 )
 async def test_a_server_that_will_not_do_is_refused(info: str, named: str) -> None:

@@ -41,11 +41,12 @@ def cli() -> None:
 @cli.command(epilog=EPILOG)
 @config_option
 @click.option(
-    "--redis-url", metavar="URL", help="redis://, rediss:// or unix:// URL of the server."
+    "--redis-url", metavar="URL", help="redis://, rediss://, unix:// or redis+sentinel:// URL."
 )
 @click.option(
     "--embedded", is_flag=True, help=f"Start a server of its own, with its data in {DATA}/."
 )
+@click.option("--name", help="What this worker is called: each needs a name of its own.")
 @click.option("--prefix", help="What every key begins with.")
 @click.option("--partitions", type=int, metavar="N", help="How many streams there are.")
 @click.option("--layout", metavar="NAME", help="single, cluster or auto.")

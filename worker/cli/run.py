@@ -25,7 +25,11 @@ def run_embedded(
 ) -> None:
     """Run a worker on an embedded server, which lives as long as it does."""
     # Before the server starts, so that a slip in a file does not wait for it.
-    load_lifecycles(load_settings(config, options=options).lifecycles)
+    settings = load_settings(config, options=options)
+    load_lifecycles(settings.lifecycles)
+    # The folder's lock keeps this name from being two workers'. So the next one here is the owner
+    # of what a killed one held, and need not wait until its leases run out.
+    name = settings.name or "embedded"
     with embedded_server(data) as url:
         click.echo(f"embedded server: {url} (its data is in {data}/)")
-        run_worker(config, {**options, "redis_url": url}, early)
+        run_worker(config, {**options, "name": name, "redis_url": url}, early)

@@ -87,8 +87,7 @@ async def _run(url: str, seconds: float | None, stop: asyncio.Event) -> Iterator
         await working
         showing.cancel()
         snapshot = await reader.snapshot()
-    totals = [partition.totals for partition in worker.partitions]
-    return summary(seconds, totals, snapshot)
+    return summary(seconds, worker.totals, snapshot)
 
 
 def _connect(url: str) -> Redis:
@@ -111,7 +110,7 @@ async def _drained(worker: Worker, streams: Streams) -> None:
     """Wait until the worker has read what was added, or its time is up."""
     pause = 0.02
     for _ in range(int(DRAINS_WITHIN / pause)):
-        if sum(partition.totals.read for partition in worker.partitions) >= streams.added:
+        if worker.totals.read >= streams.added:
             return
         await asyncio.sleep(pause)
 

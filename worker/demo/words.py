@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import click
 
@@ -28,14 +28,14 @@ def line(seconds: float, snapshot: Snapshot) -> str:
     return "  ".join(parts)
 
 
-def summary(seconds: float, totals: Sequence[Totals], snapshot: Snapshot) -> Iterator[str]:
+def summary(seconds: float, totals: Totals, snapshot: Snapshot) -> Iterator[str]:
     """Yield the lines that are left when all is over."""
-    read = sum(total.read for total in totals)
+    read = totals.read
     outcomes = {
-        "applied": sum(total.applied for total in totals),
-        "duplicates": sum(total.duplicates for total in totals),
-        "forwarded": sum(total.forwarded for total in totals),
-        "rejected": sum(total.rejected for total in totals),
+        "applied": totals.applied,
+        "duplicates": totals.duplicates,
+        "forwarded": totals.forwarded,
+        "rejected": totals.rejected,
     }
     yield f"{seconds:.0f} s: {read:,} events in: {_numbers(outcomes)}"
     for kind, counts in snapshot.counts.items():
