@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
@@ -19,6 +19,10 @@ READY_WITHIN = 10.0
 
 Client = Any
 """A `redis.Redis` whose replies are text; redis-py's own types cannot say so."""
+
+T = TypeVar("T")
+
+_given: set[int] = set()
 
 
 def binaries() -> dict[str, Path]:
@@ -36,10 +40,14 @@ def binaries() -> dict[str, Path]:
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of the loopback interface that nobody listens on, and never one twice."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 class Server:
@@ -54,14 +62,18 @@ class Server:
         self.socket = folder / "socket"
         self._process: subprocess.Popen[bytes] | None = None
 
+    def arguments(self) -> list[str]:
+        """Return what its binary is started with."""
+        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        arguments += ["--dir", str(self.folder), "--unixsocket", str(self.socket)]
+        return [*arguments, *self.options]
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        arguments += ["--dir", str(self.folder), "--unixsocket", str(self.socket)]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(self.binary), *arguments, *self.options],
+                [str(self.binary), *self.arguments()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -103,7 +115,7 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def client(self) -> Client:
+    def client(self, **options: Any) -> Client:
         """Return a client whose replies are text, in which any bytes survive."""
         return redis.Redis.from_url(
             self.url,
@@ -111,12 +123,14 @@ class Server:
             encoding_errors="surrogateescape",
             protocol=2,
             retry=Retry(NoBackoff(), 0),
+            **options,
         )
 
 
-def wait_until(condition: Callable[[], object], *, within: float = 15.0) -> None:
-    """Wait for a condition; fail when it does not hold in so many seconds."""
+def wait_until(condition: Callable[[], T | None], *, within: float = 15.0) -> T:
+    """Wait for a condition, and return it; fail when it does not hold in so many seconds."""
     deadline = time.monotonic() + within
-    while not condition():
+    while not (held := condition()):
         assert time.monotonic() < deadline, "the condition did not come true in time"
         time.sleep(0.02)
+    return held
