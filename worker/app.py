@@ -7,12 +7,9 @@ import signal
 from collections.abc import Coroutine, Sequence
 from typing import Any, Literal, TypeVar
 
-from redis.exceptions import AuthenticationError
-
 from worker.batch import Pipeline
 from worker.connection import UNAVAILABLE, Client, close, reach, without_secrets
 from worker.deployment import agree
-from worker.errors import ConfigError
 from worker.fleet import Fleet, unique_name
 from worker.fold import Rules
 from worker.keys import Keys, Layout
@@ -97,13 +94,7 @@ class Worker:
                 except BaseException:
                     await close(client)
                     raise
-            except AuthenticationError as error:
-                raise ConfigError(
-                    f"redis_url: the server refuses user or password: {error}"
-                ) from None
             except UNAVAILABLE as error:
-                if "DB index" in str(error):
-                    raise ConfigError("redis_url: the server has no such database") from None
                 await self._outage.wait_out("start", error, self._stop)
             else:
                 self._outage.over("start")

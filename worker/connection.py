@@ -75,20 +75,20 @@ async def reach(url: str) -> Client:
     """Return a client that works, for all of a cluster where the server is part of one.
 
     Of several hosts the first that answers will do. Raises one of `UNAVAILABLE` where none does,
-    and `ConfigError` as `connect` does.
+    and `ConfigError` for what waiting will not mend.
     """
     clients = _clients(url)
     trouble: BaseException | None = None
     for number, client in enumerate(clients):
         try:
-            info = await client.info("cluster")
+            is_cluster = await _is_cluster(client)
         except BaseException as error:
             await close(client)
             if not isinstance(error, UNAVAILABLE):
                 raise
             trouble = error
             continue
-        if info.get("cluster_enabled"):
+        if is_cluster:
             await close(client)
             return _cluster(url, number)
         if len(clients) > 1:
@@ -99,6 +99,18 @@ async def reach(url: str) -> Client:
             )
         return client
     raise trouble or AssertionError("a URL has at least one host")
+
+
+async def _is_cluster(client: Redis) -> bool:
+    try:
+        info = await client.info("cluster")
+    except exceptions.AuthenticationError as error:
+        raise ConfigError(f"redis_url: the server refuses user or password: {error}") from None
+    except UNAVAILABLE as error:
+        if re.search(r"DB index|SELECT is not allowed", str(error)):
+            raise ConfigError("redis_url: the server has no such database") from None
+        raise
+    return bool(info.get("cluster_enabled"))
 
 
 async def close(client: Client) -> None:

@@ -17,6 +17,9 @@ _meta = Script("meta")
 VERSION = "1"
 """Of the keys' names and contents."""
 
+FIELDS = {"version", "partitions", "layout"}
+"""What the `meta` key of every deployment holds."""
+
 OLDEST_SERVER = (7, 0)
 """The first with `XGROUP SETID … ENTRIESREAD`, and that refuses a script whole when it is full."""
 
@@ -62,22 +65,48 @@ async def _check_meta(
     wanted = {"version": VERSION, "partitions": str(partitions)}
     if layout != "auto":
         wanted["layout"] = layout
+    meta = await _read(client, key)
+    _compare(key, wanted, meta)
+    if not meta.keys() >= FIELDS:
+        fields = {"layout": suited, **wanted}
+        flat = await _meta.run(client, [key], list(chain.from_iterable(fields.items())))
+        meta = _text(dict(zip(flat[::2], flat[1::2], strict=True)))
+        _compare(key, wanted, meta)  # somebody else may have been first
+    return _keys(prefix, meta)
+
+
+async def read_meta(client: Client, prefix: str) -> tuple[Keys, int]:
+    """Return the keys and the number of partitions of a deployment, without creating one.
+
+    Raises `ConfigError` where there is none, or one that this release does not know.
+    """
+    key = Keys(prefix, "single").meta
+    meta = await _read(client, key)
+    if not meta.keys() >= FIELDS:
+        raise ConfigError(
+            f"no deployment with prefix {prefix}: start a worker first, or give another --prefix"
+        )
+    _compare(key, {"version": VERSION}, meta)
+    if not re.fullmatch(r"[1-9]\d{0,3}", meta["partitions"]):
+        raise ConfigError(f"partitions: {key} says {meta['partitions']}, which cannot be")
+    return _keys(prefix, meta), int(meta["partitions"])
+
+
+async def _read(client: Client, key: str) -> dict[str, str]:
     try:
-        meta = _text(await client.hgetall(key))
-        _compare(key, wanted, meta)
-        if not {"version", "partitions", "layout"} <= meta.keys():
-            fields = {"layout": suited, **wanted}
-            flat = await _meta.run(client, [key], list(chain.from_iterable(fields.items())))
-            meta = _text(dict(zip(flat[::2], flat[1::2], strict=True)))
-            _compare(key, wanted, meta)  # somebody else may have been first
+        return _text(await client.hgetall(key))
     except ResponseError as error:
         if "WRONGTYPE" not in str(error):
             raise
         raise ConfigError(f"{key} is not the hash of a deployment: choose another prefix") from None
+
+
+def _keys(prefix: str, meta: dict[str, str]) -> Keys:
     if meta["layout"] == "cluster":
         return Keys(prefix, "cluster")
     if meta["layout"] == "single":
         return Keys(prefix, "single")
+    key = Keys(prefix, "single").meta
     raise ConfigError(f"layout: {key} says {meta['layout']}, which this release does not know")
 
 

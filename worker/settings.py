@@ -158,6 +158,12 @@ def _converted(name: str, value: object, source: str, folder: Path) -> Any:
     return folder / converted if isinstance(converted, Path) else converted
 
 
+def duration(text: str) -> Milliseconds:
+    """Read a duration as it is written in the settings; raises ValueError where it is none."""
+    read: Milliseconds = _quantity(Milliseconds, text)
+    return read
+
+
 def _quantity(wanted: type, value: object) -> Any:
     """Read what msgspec does not know: durations, sizes and paths."""
     if wanted is Path and isinstance(value, str) and "\0" not in value:

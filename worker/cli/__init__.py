@@ -13,11 +13,12 @@ from typing import Any
 
 import click
 
-from worker.errors import EXIT_BUG, EXIT_CONFIG, ConfigError
+from worker.errors import EXIT_BUG, ConfigError, UnavailableError
 
 EPILOG = """\b
-Exit codes: 0 all is well; 2 the command line is wrong; 70 a bug, please report it;
-78 the configuration cannot work, or is not the one the deployment was created with."""
+Exit codes: 0 all is well; 2 the command line is wrong; 69 the server cannot be used;
+70 a bug, please report it; 78 the configuration cannot work, or is not the one the
+deployment was created with."""
 
 DATA = Path(".status-tracker")
 """Where the embedded server keeps its data: in the folder in which the command is run."""
@@ -27,6 +28,10 @@ config_option = click.option(
     type=click.Path(path_type=Path),
     help="Settings that differ from the defaults, as TOML.",
 )
+redis_url_option = click.option(
+    "--redis-url", metavar="URL", help="redis://, rediss://, unix:// or redis+sentinel:// URL."
+)
+prefix_option = click.option("--prefix", help="What every key begins with.")
 lifecycles_option = click.option(
     "--lifecycles", type=click.Path(), help="Which phase may follow which, as TOML."
 )
@@ -40,14 +45,12 @@ def cli() -> None:
 
 @cli.command(epilog=EPILOG)
 @config_option
-@click.option(
-    "--redis-url", metavar="URL", help="redis://, rediss://, unix:// or redis+sentinel:// URL."
-)
+@redis_url_option
 @click.option(
     "--embedded", is_flag=True, help=f"Start a server of its own, with its data in {DATA}/."
 )
 @click.option("--name", help="What this worker is called: each needs a name of its own.")
-@click.option("--prefix", help="What every key begins with.")
+@prefix_option
 @click.option("--partitions", type=int, metavar="N", help="How many streams there are.")
 @click.option("--layout", metavar="NAME", help="single, cluster or auto.")
 @lifecycles_option
@@ -97,6 +100,30 @@ def demo(seconds: float | None) -> None:
     run_demo(seconds)
 
 
+@cli.command(epilog=EPILOG)
+@config_option
+@redis_url_option
+@prefix_option
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document instead of tables.")
+@click.option("--watch", is_flag=True, help="Look again every second, until Ctrl-C.")
+@click.option(
+    "--max-lag",
+    metavar="LIMIT",
+    help='How far a partition may lag: a number of entries ("1000") or a duration ("30s").',
+)
+def fleet(
+    config: Path | None, as_json: bool, watch: bool, max_lag: str | None, **options: str | None
+) -> None:
+    """Show who reads which partition, how far behind it is, and which workers live.
+
+    The exit code is 1 when a partition has no owner or lags too far, so that it serves as a
+    health check.
+    """
+    from worker.cli.fleet import show_fleet  # noqa: PLC0415
+
+    sys.exit(show_fleet(config, options, max_lag, as_json=as_json, watch=watch))
+
+
 def main() -> None:
     """Run the command; end with a line and an exit code where it fails."""
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.INFO)
@@ -106,10 +133,10 @@ def main() -> None:
 def _exit_code(command: Callable[..., Any]) -> int:
     try:
         command()
-    except ConfigError as error:
+    except (ConfigError, UnavailableError) as error:
         # One line, also where a key in a file has line breaks in it.
         click.echo(f"status-tracker: {' '.join(str(error).split())}", err=True)
-        return EXIT_CONFIG
+        return error.exit_code
     except Exception:  # noqa: BLE001
         traceback.print_exc()
         click.echo("status-tracker: this is a bug; please report it with the lines above", err=True)

@@ -1,0 +1,256 @@
+"""A look at a deployment on a real server: what is seen of partitions and workers."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.clusters import Cluster
+from tests.events import id_in, update
+from tests.integration.conftest import Line
+from tests.servers import Client, Server, binaries
+from worker.connection import Client as WorkerClient
+from worker.connection import close, reach
+from worker.deployment import agree, read_meta
+from worker.errors import ConfigError
+from worker.keys import GROUP, Keys
+from worker.survey import PartitionView, Survey, survey
+
+KEYS = Keys("status", "single")
+NOTHING = PartitionView(0, None, None, 0, 0, None)
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[WorkerClient]:
+    """The client that looks."""
+    client = await reach(server.url)
+    yield client
+    await close(client)
+
+
+async def first(client: WorkerClient) -> PartitionView:
+    """Look at partition 0."""
+    return (await survey(client, KEYS, 1)).partitions[0]
+
+
+def server_now(client: Client) -> int:
+    """Return the server's time in ms."""
+    seconds, micros = client.time()
+    return int(seconds * 1000 + micros // 1000)
+
+
+def add(client: Client, count: int, *, seconds_ago: int = 0) -> list[str]:
+    """Add updates to partition 0, which were there so long ago."""
+    at = server_now(client) - 1000 * seconds_ago
+    data = {"data": update(id_in(0), "pending")}
+    return [str(client.xadd(KEYS.events(0), data, id=f"{at}-{n}")) for n in range(1, count + 1)]
+
+
+def dump(server: Server) -> dict[bytes, object]:
+    """Return every key with its content, as the server would back it up."""
+    with redis.Redis.from_url(server.url) as raw:
+        return {key: raw.dump(key) for key in raw.scan_iter()}
+
+
+async def test_missing_keys_are_no_error(client: WorkerClient) -> None:
+    """A deployment whose first worker has not begun can be looked at."""
+    assert await survey(client, KEYS, 2) == Survey(
+        [NOTHING, PartitionView(1, None, None, 0, 0, None)], []
+    )
+
+
+async def test_lag_on_the_way(
+    client: WorkerClient, redis_client: Client, line: Callable[..., Line]
+) -> None:
+    """What was committed does not count any more; the oldest that is left says for how long."""
+    partition = line()
+    await partition.attach()
+    ids = add(redis_client, 2, seconds_ago=500) + add(redis_client, 3, seconds_ago=90)
+    assert (await first(client)).lag == 5
+    await partition.turn(count=2)
+    seen = await first(client)
+    assert (seen.cursor, seen.lag) == (ids[1], 3)
+    assert seen.lag_seconds == pytest.approx(90, abs=5)
+    await partition.turn()
+    assert await first(client) == PartitionView(0, None, ids[-1], 0, 0, None)
+
+
+async def test_lag_of_a_stream_without_a_group(
+    client: WorkerClient, redis_client: Client, line: Callable[..., Line]
+) -> None:
+    """Before a worker came, or when the group was deleted, only the waiting time is known."""
+    add(redis_client, 3, seconds_ago=90)
+    seen = await first(client)
+    assert (seen.cursor, seen.lag) == (None, None)
+    assert seen.lag_seconds == pytest.approx(90, abs=5)
+    partition = line()
+    await partition.attach()
+    await partition.turn()
+    redis_client.xgroup_destroy(KEYS.events(0), GROUP)
+    seen = await first(client)
+    assert (seen.lag, seen.lag_seconds) == (0, 0)
+
+
+async def test_entries_deleted_unread(
+    client: WorkerClient, redis_client: Client, line: Callable[..., Line]
+) -> None:
+    """The server cannot count past a gap; what is gone altogether is not waited for."""
+    await line().attach()
+    ids = add(redis_client, 5, seconds_ago=90)
+    redis_client.xdel(KEYS.events(0), ids[2])
+    seen = await first(client)
+    assert seen.lag is None
+    assert seen.lag_seconds == pytest.approx(90, abs=5)
+    redis_client.xtrim(KEYS.events(0), maxlen=0)
+    seen = await first(client)
+    assert (seen.lag, seen.lag_seconds) == (0, 0)
+
+
+async def test_a_lost_hash(
+    client: WorkerClient, redis_client: Client, line: Callable[..., Line]
+) -> None:
+    """The group tells where a worker will read on, so entries that were read do not count."""
+    partition = line()
+    await partition.attach()
+    add(redis_client, 3, seconds_ago=90)
+    await partition.turn(count=2)
+    redis_client.delete(KEYS.partition(0).partition)
+    seen = await first(client)
+    assert (seen.cursor, seen.lag) == (None, 1)
+    await partition.attach()
+    await partition.turn()
+    redis_client.delete(KEYS.partition(0).partition)
+    assert (await first(client)).lag_seconds == 0
+
+
+async def test_leases(client: WorkerClient, redis_client: Client) -> None:
+    """A lease has its owner and its end; one that somebody made without an end has none."""
+    redis_client.set(KEYS.lease(0), "one", px=60_000)
+    redis_client.set(KEYS.lease(1), "two")
+    held, endless, free = (await survey(client, KEYS, 3)).partitions
+    assert held.owner == "one"
+    assert held.lease_left == pytest.approx(60, abs=30)
+    assert (endless.owner, endless.lease_left) == ("two", None)
+    assert (free.owner, free.lease_left) == (None, None)
+
+
+async def test_workers(client: WorkerClient, redis_client: Client) -> None:
+    """Each has its partitions and the age of its heartbeat, by the server's clock."""
+    now = server_now(redis_client)
+    redis_client.zadd(KEYS.workers, {"two": now - 60_000, "one": now - 20_000})
+    for number, owner in enumerate(["two", "gone", "two"]):
+        redis_client.set(KEYS.lease(number), owner)
+    seen = await survey(client, KEYS, 3)
+    one, two = seen.workers
+    assert (one.name, one.partitions) == ("one", [])
+    assert one.heartbeat_age == pytest.approx(20, abs=5)
+    assert (two.name, two.partitions) == ("two", [0, 2])
+    assert two.heartbeat_age == pytest.approx(60, abs=5)
+    assert seen.partitions[1].owner == "gone"
+
+
+async def test_a_key_of_another_type_is_named(client: WorkerClient, redis_client: Client) -> None:
+    """Who looks learns which key is in the way."""
+    redis_client.lpush(KEYS.lease(0), "mine")
+    with pytest.raises(redis.ResponseError, match=r"status:lease:\{0\}: WRONGTYPE"):
+        await first(client)
+
+
+async def test_nothing_is_written(
+    server: Server, redis_client: Client, line: Callable[..., Line]
+) -> None:
+    """A look needs no right to write, and leaves every key as it was."""
+    await line().attach()
+    add(redis_client, 3)
+    redis_client.set(KEYS.lease(0), "one")
+    redis_client.zadd(KEYS.workers, {"one": 1})
+    redis_client.hset(KEYS.meta, mapping={"version": 1, "partitions": 2, "layout": "single"})
+    redis_client.acl_setuser(
+        "viewer",
+        enabled=True,
+        passwords=["+s3cret"],
+        keys=["%R~status:*"],
+        commands=["+@read", "+@connection", "+info", "+time"],
+    )
+    before = dump(server)
+    client = await reach(server.url.replace("//", "//viewer:s3cret@"))
+    try:
+        keys, partitions = await read_meta(client, "status")
+        seen = await survey(client, keys, partitions)
+    finally:
+        await close(client)
+        redis_client.acl_deluser("viewer")
+    assert [each.lag for each in seen.partitions] == [3, 0]
+    assert dump(server) == before
+
+
+async def test_the_cluster_layout_on_one_server(
+    client: WorkerClient, redis_client: Client, line: Callable[..., Line]
+) -> None:
+    """A deployment that will grow into a cluster looks the same."""
+    keys = await agree(client, "status", 4, "cluster")
+    partition = line(number=2, layout="cluster")
+    await partition.attach()
+    redis_client.xadd(keys.events(2), {"data": update(id_in(2), "pending")})
+    redis_client.set(keys.lease(2), "one", px=60_000)
+    found, partitions = await read_meta(client, "status")
+    assert (found.layout, partitions) == ("cluster", 4)
+    seen = (await survey(client, found, partitions)).partitions
+    assert [each.lag for each in seen] == [0, 0, 1, 0]
+    assert [each.owner for each in seen] == [None, None, "one", None]
+
+
+async def test_a_real_cluster(tmp_path: Path) -> None:
+    """Partitions are looked at wherever their slots are."""
+    partitions = 8
+    with Cluster(binaries()["valkey"], tmp_path) as cluster:
+        client = await reach(cluster.url)
+        try:
+            keys = await agree(client, "status", partitions, "auto")
+            for number in range(partitions):
+                stream = keys.events(number)
+                await client.xgroup_create(stream, GROUP, "0-0", mkstream=True, entries_read=0)
+                for _ in range(number):
+                    await client.xadd(stream, {"data": "{}"})
+                await client.set(keys.lease(number), f"worker-{number % 2}", px=60_000)
+            await client.zadd(keys.workers, {"worker-0": 1, "worker-1": 1})
+            found, count = await read_meta(client, "status")
+            seen = await survey(client, found, count)
+        finally:
+            await close(client)
+        masters = {cluster.master_of(keys.events(number)).port for number in range(partitions)}
+    assert len(masters) > 1
+    assert [each.lag for each in seen.partitions] == list(range(partitions))
+    assert seen.workers[1].partitions == [1, 3, 5, 7]
+
+
+@pytest.mark.parametrize(
+    ("meta", "says"),
+    [
+        ({}, "no deployment with prefix status: start a worker first"),
+        ({"partitions": "4"}, "no deployment with prefix status"),
+        ({"version": "2"}, "version: configured is 1, .* created with 2"),
+        ({"layout": "ring"}, "layout: status:meta says ring"),
+        ({"partitions": "some"}, "partitions: status:meta says some"),
+        ({"partitions": "0"}, "partitions: status:meta says 0"),
+    ],
+)
+async def test_a_deployment_that_cannot_be_looked_at(
+    client: WorkerClient, redis_client: Client, meta: dict[str, str], says: str
+) -> None:
+    """It is refused in one line that says why, and none is created."""
+    if meta:
+        whole = {"version": "1", "partitions": "4", "layout": "single"}
+        redis_client.hset(KEYS.meta, mapping=meta if says.startswith("no") else whole | meta)
+    before = redis_client.hgetall(KEYS.meta)
+    with pytest.raises(ConfigError, match=says):
+        await read_meta(client, "status")
+    assert redis_client.hgetall(KEYS.meta) == before
+
+
+async def test_a_meta_key_of_another_type(client: WorkerClient, redis_client: Client) -> None:
+    """Somebody else's key under the prefix is named."""
+    redis_client.set(KEYS.meta, "mine")
+    with pytest.raises(ConfigError, match="status:meta is not the hash of a deployment"):
+        await read_meta(client, "status")

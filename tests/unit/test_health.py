@@ -1,0 +1,85 @@
+"""When a deployment is well, and what is said when it is not."""
+
+import pytest
+
+from worker.cli.health import MaxLag, report
+from worker.survey import PartitionView, Survey
+
+
+def view(
+    number: int = 0, owner: str | None = "one", lag: int | None = 0, lag_seconds: float = 0
+) -> PartitionView:
+    """Return a partition that is well but for what is given."""
+    return PartitionView(number, owner, "1-0", lag, lag_seconds, 5.0)
+
+
+def problems(max_lag: str | None, *views: PartitionView) -> list[str]:
+    """Return what is wrong with these partitions."""
+    limit = None if max_lag is None else MaxLag.parse(max_lag)
+    found = report(Survey(list(views), []), limit)
+    assert found.healthy is not bool(found.problems)
+    return found.problems
+
+
+@pytest.mark.parametrize(
+    ("text", "entries", "seconds"),
+    [
+        ("0", 0, None),
+        ("1000", 1000, None),
+        ("30s", None, 30),
+        ("250ms", None, 0.25),
+        ("1.5m", None, 90),
+        ("0s", None, 0),
+    ],
+)
+def test_max_lag_is_entries_or_a_duration(
+    text: str, entries: int | None, seconds: float | None
+) -> None:
+    """A bare number counts entries; durations are written as in the settings."""
+    limit = MaxLag.parse(text)
+    assert (limit.entries, limit.seconds) == (entries, seconds)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "30 parsecs", "ten", "1000 entries", "9" * 20])
+def test_another_max_lag_is_refused(text: str) -> None:
+    """A slip is not taken for a limit that never trips; both forms are named."""
+    with pytest.raises(ValueError, match=r'"250ms", .* or a number of entries: "1000"'):
+        MaxLag.parse(text)
+
+
+def test_without_a_limit_only_owners_matter() -> None:
+    """A lag that nobody limited is no problem; each partition without an owner is one."""
+    assert problems(None, view(lag=10**9, lag_seconds=10**9), view(lag=None)) == []
+    assert problems(None, view(0), view(1, owner=None), view(2, owner=None)) == [
+        "partition 1 has no owner",
+        "partition 2 has no owner",
+    ]
+
+
+def test_a_lag_in_entries() -> None:
+    """The limit itself is well; more is not, and the line says how much it is."""
+    assert problems("1000", view(lag=1000, lag_seconds=10**6)) == []
+    assert problems("1000", view(1, lag=5000)) == [
+        "partition 1 lags by 5,000 entries, over --max-lag 1000"
+    ]
+    assert problems("0", view(lag=1)) == ["partition 0 lags by 1 entry, over --max-lag 0"]
+
+
+def test_a_lag_in_seconds() -> None:
+    """A duration looks at how long entries wait, however many they are."""
+    assert problems("30s", view(lag=10**6, lag_seconds=30), view(lag=None)) == []
+    assert problems("30s", view(2, lag_seconds=3600.04)) == [
+        "partition 2 lags by 3,600.0 s, over --max-lag 30s"
+    ]
+
+
+def test_an_unknown_lag_counts_as_over() -> None:
+    """A health check must not pass because the server cannot count; the line says why."""
+    assert problems("1000", view(3, lag=None)) == [
+        "partition 3 lags by an unknown number of entries, which counts as over --max-lag 1000"
+    ]
+
+
+def test_a_partition_can_have_two_problems() -> None:
+    """One does not hide the other."""
+    assert len(problems("10", view(owner=None, lag=11))) == 2
