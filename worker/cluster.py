@@ -2,26 +2,55 @@
 
 from typing import Any
 
+from redis._parsers import AsyncCommandsParser
 from redis.asyncio.cluster import ClusterNode, PipelineCommand, RedisCluster
+from redis.exceptions import RedisError
 
 
 class Cluster(RedisCluster):
-    """A cluster's client for commands whose keys share a slot.
+    """A cluster's client for commands whose keys share a slot, as all of ours do.
 
-    redis-py 8 finds the slot of a command by hashing each of its keys, twice, and asks a server
-    where the keys of XREAD are; ours are told by the first key, or by the only one. And it sends
-    ASKING on one connection of its pool and the command on another (its issue 4015 is close by),
-    so that while a slot moves a command goes back and forth until it is given up.
+    redis-py 8.1 hashes each key of a command, twice, and asks a server where the keys of XREAD are;
+    here the first key tells the slot.
+
+    It sends ASKING on one connection of its pool and the command on another (its issue 4015 is
+    close by), so that while a slot moves a command goes to and fro until it is given up; here both
+    go together.
+
+    It asks any node where the slots are, and the first one for its commands, even if a command has
+    just timed out there, while every command to the others waits for the answers; here a node that
+    hangs is asked last.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands_parser = _NoCommands()
+        self._hangs: str | None = None
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Execute a command on the node that has the slot of its keys."""
+        try:
+            return await super().execute_command(*args, **options)
+        except RedisError as error:
+            self._hangs = getattr(error, "last_failed_node_name", self._hangs)
+            raise
+
+    async def initialize(
+        self,
+        additional_startup_nodes_info: list[tuple[str, int]] | None = None,
+        last_failed_node_name: str | None = None,
+    ) -> RedisCluster:
+        """Find out where the slots are, unless that is known."""
+        return await super().initialize(
+            additional_startup_nodes_info, last_failed_node_name or self._hangs
+        )
 
     async def _determine_slot(self, command: str, *args: Any) -> int:
         if command in ("EVALSHA", "EVAL"):
-            return self.keyslot(args[2])
+            return self.keyslot(args[2])  # script, number of keys, key
         if command == "XREAD":
             return self.keyslot(args[-2])  # … STREAMS key id
-        if command in ("MGET", "EXISTS"):
-            return self.keyslot(args[0])
-        return await super()._determine_slot(command, *args)
+        return self.keyslot(args[0])
 
     def get_node(
         self, host: str | None = None, port: int | None = None, node_name: str | None = None
@@ -34,7 +63,21 @@ class Cluster(RedisCluster):
             # A node that is just getting its first slot.
             name, _, number = node_name.rpartition(":")
             node = ClusterNode(name, int(number), **self.connection_kwargs)
+            self.nodes_manager.set_nodes(self.nodes_manager.nodes_cache, {node.name: node})
         return _Asked(node)
+
+    async def aclose(self) -> None:
+        """Close all connections; redis-py leaves them open when it was about to look for nodes."""
+        await super().aclose()
+        await self.nodes_manager.aclose()
+        await self.nodes_manager.aclose("startup_nodes")
+
+
+class _NoCommands(AsyncCommandsParser):
+    """What redis-py would know of commands and their keys, had it asked."""
+
+    async def initialize(self, node: Any = None) -> None:
+        """Ask nothing."""
 
 
 class _Asked(ClusterNode):

@@ -13,6 +13,9 @@ _heartbeat = Script("heartbeat", flags="allow-oom")
 _claim = Script("claim", flags="allow-oom")
 _release = Script("release", flags="allow-oom")
 
+PATIENCE = 4
+"""How many calls in a row may go without an answer until a lease runs out."""
+
 
 class Leases:
     """One worker's entries in the keys of the fleet."""
@@ -69,10 +72,18 @@ class Leases:
     async def _each(
         self, numbers: Iterable[int], call: Callable[[list[str]], Awaitable[Sequence[Any]]]
     ) -> dict[int, Any]:
-        """Call with the leases of partitions, slot by slot; raise only where every call failed."""
+        """Call with the leases of partitions, slot by slot; raise only where every call failed.
+
+        A part of a cluster that does not answer is not waited for as long as the others' leases
+        last.
+        """
         numbers = list(numbers)
         groups = [[number] for number in numbers] if self._one_by_one else [numbers] * bool(numbers)
-        calls = (call([self._keys.lease(number) for number in group]) for group in groups)
+
+        async def in_time(leases: list[str]) -> Sequence[Any]:
+            return await asyncio.wait_for(call(leases), self.ttl / 1000 / PATIENCE)
+
+        calls = (in_time([self._keys.lease(number) for number in group]) for group in groups)
         replies = await asyncio.gather(*calls, return_exceptions=True)
         found: dict[int, Any] = {}
         errors = []

@@ -1,0 +1,125 @@
+"""Heartbeats and leases on a real server."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.clusters import Cluster
+from tests.servers import Client, Server, binaries
+from worker.connection import close, connect, reach
+from worker.keys import Keys
+from worker.leases import Leases
+
+TTL = 10_000
+WITHIN = 9_000
+
+MakeLeases = Callable[[str], Leases]
+
+
+@pytest.fixture
+async def leases(server: Server) -> AsyncIterator[MakeLeases]:
+    """Make the leases of a worker, of four partitions."""
+    client = connect(server.url)
+    keys = Keys("status", "single")
+    yield lambda name: Leases(client, keys, 4, name=name, ttl=TTL)
+    await client.aclose()
+
+
+async def test_a_lease_has_one_owner(leases: MakeLeases, redis_client: Client) -> None:
+    """Who comes second is told who was first, and changes nothing."""
+    one, two = leases("one"), leases("two")
+    assert await one.claim([0, 2]) == {0: "one", 2: "one"}
+    assert await two.claim([2, 3]) == {2: "one", 3: "two"}
+    assert await two.owners() == {0: "one", 1: None, 2: "one", 3: "two"}
+    assert redis_client.get("status:lease:{3}") == "two"
+
+
+async def test_only_the_owner_prolongs_it(leases: MakeLeases, redis_client: Client) -> None:
+    """A lease that is ours begins anew; asking for another's does not keep it alive."""
+    one, two = leases("one"), leases("two")
+    await one.claim([0, 1])
+    redis_client.pexpire("status:lease:{0}", 5_000)
+    redis_client.pexpire("status:lease:{1}", 5_000)
+    await one.claim([0])
+    await two.claim([1])
+    assert redis_client.pttl("status:lease:{0}") > 5_000
+    assert redis_client.pttl("status:lease:{1}") <= 5_000
+
+
+async def test_only_the_owner_gives_it_back(leases: MakeLeases, redis_client: Client) -> None:
+    """A worker that was too slow must not end the lease of the one who took over."""
+    one, two = leases("one"), leases("two")
+    await one.claim([0])
+    await two.claim([1])
+    await two.release(range(4))
+    assert await one.owners() == {0: "one", 1: None, 2: None, 3: None}
+
+
+async def test_a_heartbeat_tells_who_lives(leases: MakeLeases, redis_client: Client) -> None:
+    """Scores are the server's clock in ms; who was not heard of is dropped, and may come back."""
+    one, two = leases("one"), leases("two")
+    assert await one.beat(WITHIN) == (["one"], False)
+    seconds, micros = redis_client.time()
+    now = seconds * 1000 + micros // 1000
+    assert abs(redis_client.zscore("status:workers", "one") - now) < 1_000
+    assert await one.beat(WITHIN) == (["one"], True)
+    redis_client.zadd("status:workers", {"one": now - WITHIN - 1})
+    assert await two.beat(WITHIN) == (["two"], False)
+    names, known = await one.beat(WITHIN)
+    assert (set(names), known) == ({"one", "two"}, False)
+    await one.leave()
+    assert redis_client.zrange("status:workers", 0, -1) == ["two"]
+
+
+async def test_a_full_server_takes_heartbeats_and_leases(
+    leases: MakeLeases, redis_client: Client
+) -> None:
+    """Who owns what must not change because memory is full, nor may a stop leave leases behind."""
+    one = leases("one")
+    redis_client.config_set("maxmemory", 1)
+    with pytest.raises(redis.ResponseError, match="maxmemory"):
+        redis_client.set("any", "key")
+    assert (await one.beat(WITHIN))[0] == ["one"]
+    assert await one.claim([0]) == {0: "one"}
+    await one.release([0])
+    assert redis_client.exists("status:lease:{0}") == 0
+
+
+@pytest.mark.parametrize("key", ["status:workers", "status:lease:{1}"])
+async def test_a_key_of_another_type_is_named(
+    leases: MakeLeases, redis_client: Client, key: str
+) -> None:
+    """Somebody else's key is not overwritten, and the error says which it is."""
+    redis_client.hset(key, "some", "thing")
+    one = leases("one")
+
+    async def beat_and_claim() -> None:
+        await one.beat(WITHIN)
+        await one.claim([0, 1])
+
+    with pytest.raises(redis.ResponseError) as refused:
+        await beat_and_claim()
+    assert f"{key} holds a hash" in str(refused.value)
+    assert redis_client.hgetall(key) == {"some": "thing"}
+    assert redis_client.exists("status:lease:{0}") == 0
+
+
+async def test_in_a_cluster_each_lease_is_in_its_partitions_slot(tmp_path: Path) -> None:
+    """Where one master is gone, the leases on the others can be prolonged all the same."""
+    options = ["--cluster-require-full-coverage", "no"]
+    with Cluster(binaries()["valkey"], tmp_path / "cluster", *options) as cluster:
+        client = await reach(cluster.seeds)
+        keys = Keys("status", "cluster")
+        one = Leases(client, keys, 4, name="one", ttl=TTL)
+        try:
+            assert await one.claim(range(4)) == dict.fromkeys(range(4), "one")
+            masters = {number: cluster.master_of(keys.lease(number)) for number in range(4)}
+            assert len(set(masters.values())) > 1
+            cluster.replica_of(masters[0]).stop()
+            cluster.kill(masters[0])
+            reached = [number for number in range(4) if masters[number] is not masters[0]]
+            assert await one.claim(range(4)) == dict.fromkeys(reached, "one")
+        finally:
+            await close(client)
