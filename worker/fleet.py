@@ -46,9 +46,9 @@ def plan(
     """Return what the worker of that name, one of `workers`, should give up and take.
 
     `owners` has the owner of each partition, None for a free one; one that is not known is left
-    alone. Shares differ by one at the most. The larger ones belong to those who have most already,
-    so that nothing moves only to make two equal shares change places. Everyone who sees the same
-    comes to the same result, so that two want the same partition only when they do not.
+    alone. Shares differ by one at the most. The larger ones go to those who have that much already,
+    so that no more moves than must; and while they give up the rest they stay the same ones.
+    Everyone who sees the same comes to the same result: only who does not wants what others want.
     """
     held: dict[str, list[int]] = {worker: [] for worker in workers}
     for number, owner in sorted(owners.items()):
@@ -56,10 +56,8 @@ def plan(
             held[owner].append(number)
     free = [number for number, owner in sorted(owners.items()) if owner is None]
     share, larger = divmod(partitions, len(workers))
-    shares = {
-        worker: share + (place < larger)
-        for place, worker in enumerate(sorted(held, key=lambda each: (-len(held[each]), each)))
-    }
+    ranked = sorted(held, key=lambda worker: (len(held[worker]) <= share, worker))
+    shares = {worker: share + (place < larger) for place, worker in enumerate(ranked)}
     lacking = {worker: max(shares[worker] - len(held[worker]), 0) for worker in shares}
     before = sum(lacking[worker] for worker in shares if worker < name)
     return Plan(
@@ -75,31 +73,39 @@ def unique_name() -> str:
 
 
 class _AtWork:
-    """A partition that this worker holds, and until when it surely does."""
+    """A partition that this worker reads, and until when the lease of it surely is its own."""
 
-    def __init__(self, partition: Partition, task: asyncio.Task[None]) -> None:
+    def __init__(self, number: int, partition: Partition, task: asyncio.Task[None]) -> None:
         self.partition = partition
         self.task = task
-        self.timer: asyncio.TimerHandle | None = None
-        self.ended = False
+        self.cut = False
+        self._number = number
+        self._timer: asyncio.TimerHandle | None = None
 
-    def prolong(self, until: float, run_out: Callable[[], None]) -> None:
-        """Call `run_out` at that time of the loop, unless it is prolonged again before."""
-        if self.timer is not None:
-            self.timer.cancel()
-        self.timer = asyncio.get_running_loop().call_at(until, run_out)
+    def prolong(self, until: float) -> None:
+        """Go on until that time of the loop, unless it is prolonged again before."""
+        self._cancel_timer()
+        self._timer = asyncio.get_running_loop().call_at(until, self._run_out)
 
     def stop(self) -> None:
         """Finish the batch in hand."""
-        if self.timer is not None:
-            self.timer.cancel()
+        self._cancel_timer()
         self.partition.stop()
 
-    def cut_off(self) -> None:
-        """End at once; the task has ended a little later."""
-        self.ended = True
+    def cut_off(self, why: str) -> None:
+        """End as soon as possible, with the batch in hand unfinished."""
+        log.warning("partition %d: %s", self._number, why)
+        self.cut = True
         self.stop()
         self.task.cancel()
+
+    def _run_out(self) -> None:
+        """Stop before another worker may begin."""
+        self.cut_off("its lease could not be prolonged; stopping")
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class Fleet:
@@ -158,11 +164,15 @@ class Fleet:
                 self._leases.name,
             )
         self._beats += 1
-        owners = dict.fromkeys(self._at_work, self._leases.name) | await self._leases.owners()
-        wanted = plan(self._leases.name, workers, owners, self._leases.partitions)
-        await self._finish(wanted.give)
+        name = self._leases.name
+        owners: dict[int, str | None] = dict.fromkeys(self._at_work, name)
+        owners |= await self._leases.owners()
+        wanted = plan(name, workers, owners, self._leases.partitions)
+        await self._finish([number for number in wanted.give if number in self._at_work])
         await self._leases.release(wanted.give)
-        await self._hold(wanted.take)
+        # A lease of ours without work is one that had to stop, or of a killed namesake.
+        idle = {number for number in owners if owners[number] == name} - self._at_work.keys()
+        await self._hold([*idle.difference(wanted.give), *wanted.take])
         self._say(len(workers), wanted.share)
         return len(self._at_work) < wanted.share
 
@@ -172,23 +182,19 @@ class Fleet:
         until = asked + (self._leases.ttl - self._margin) / 1000
         for number, owner in (await self._leases.claim(numbers)).items():
             held = self._at_work.get(number)
-            if owner == self._leases.name:
-                if held is None:
-                    held = self._at_work[number] = self._start(number)
-                held.prolong(until, lambda number=number: self._run_out(number))  # type: ignore[misc]
-            elif held is not None:
-                log.warning("partition %d: its lease is %s's now", number, owner)
-                held.cut_off()
+            if owner != self._leases.name:
+                if held is not None:
+                    held.cut_off(f"its lease is {owner}'s now; stopping")
+            elif held is None:
+                held = self._at_work[number] = self._start(number)
+                held.prolong(until)
+            elif not held.cut:
+                held.prolong(until)
 
     def _start(self, number: int) -> _AtWork:
         partition = self._make(number)
         task = asyncio.create_task(partition.run(self._outage), name=f"partition {number}")
-        return _AtWork(partition, task)
-
-    def _run_out(self, number: int) -> None:
-        """Stop working on a partition before another worker may begin to."""
-        log.warning("partition %d: its lease could not be prolonged; stopping", number)
-        self._at_work[number].cut_off()
+        return _AtWork(number, partition, task)
 
     async def _finish(self, numbers: Iterable[int]) -> None:
         """Stop partitions when they have finished, or have had the time to."""
@@ -217,8 +223,8 @@ class Fleet:
         else:
             await asyncio.sleep(seconds)
         _raise_what_failed(tasks)
-        cut_off = [number for number, each in self._at_work.items() if each.ended]
-        await cancelled([self._at_work.pop(number).task for number in cut_off])
+        cut = [number for number, each in self._at_work.items() if each.cut]
+        await cancelled([self._at_work.pop(number).task for number in cut])
 
     def _say(self, workers: int, share: int) -> None:
         """Tell the log what this worker has, whenever that changes."""

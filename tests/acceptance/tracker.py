@@ -15,7 +15,6 @@ from tests.servers import Client, wait_until
 from worker.keys import Keys
 from worker.models import PHASES
 
-
 SOON = {"STATUS_LEASE_TTL": "2s", "STATUS_HEARTBEAT": "100ms"}
 """For tests that kill workers: the default leaves a dead worker's partitions alone for 10 s."""
 
@@ -37,6 +36,11 @@ class Tracker:
                 stdout=log,
                 stderr=log,
             )
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
 
     @property
     def log(self) -> str:

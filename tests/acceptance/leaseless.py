@@ -1,0 +1,25 @@
+"""A worker that asks nobody: it reads every partition, with no lease and no heartbeat.
+
+Run as a process: ``python -m tests.acceptance.leaseless URL``.
+"""
+
+import asyncio
+import sys
+
+from worker.app import Worker
+from worker.lifecycle import load_lifecycles
+from worker.settings import load_settings
+
+
+async def main(url: str) -> None:
+    """Work until killed."""
+    # Small batches, so that two such workers meet often.
+    settings = load_settings(environment={}, options={"redis_url": url, "batch_entries": 50})
+    worker = Worker(settings, load_lifecycles(settings.lifecycles))
+    client, keys = await worker._reach()
+    partitions = [worker._partition(client, keys, number) for number in range(settings.partitions)]
+    await asyncio.gather(*(partition.run(worker._outage) for partition in partitions))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

@@ -1,0 +1,208 @@
+"""Workers on a real Redis Cluster: failover, lost writes, slots on the move."""
+
+import json
+import signal
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.producers import produce
+from tests.acceptance.tracker import Tracker, assert_as_modelled, drained, tracker
+from tests.clusters import Cluster
+from tests.events import NOW, id_in, update
+from tests.servers import Client, Server, binaries, wait_until
+from worker.keys import Keys
+
+CLUSTER = Keys("status", "cluster")
+
+
+@pytest.fixture(scope="module", params=binaries().items(), ids=lambda item: item[0])
+def shared_cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """A cluster that the tests share: they leave it whole."""
+    name, binary = request.param
+    with Cluster(binary, tmp_path_factory.mktemp(name)) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared_cluster: Cluster) -> Cluster:
+    """The shared cluster, empty."""
+    for master in shared_cluster.masters():
+        with master.client() as client:
+            client.flushall()
+    return shared_cluster
+
+
+@pytest.fixture
+def client(cluster: Cluster) -> Iterator[Client]:
+    """A blocking client for what a producer or a dashboard would do; its replies are text."""
+    with cluster.client() as client:
+        yield client
+
+
+@pytest.fixture
+def workers(cluster: Cluster, client: Client, tmp_path: Path) -> Iterator[list[Tracker]]:
+    """Two workers; any of the nodes will do as a URL."""
+    options = ["--layout", "cluster", "--redis-url"]
+    with (
+        tracker(tmp_path / "one", *options, cluster.seeds) as one,
+        tracker(tmp_path / "two", *options, cluster.url) as two,
+    ):
+        wait_until(lambda: len(owners(client)) == 2)
+        yield [one, two]
+        codes = [one.stop(), two.stop()]
+    assert codes == [0, 0]
+    for each in (one, two):
+        assert "Traceback" not in each.log
+
+
+def owners(client: Client) -> set[str]:
+    """Return who has partitions."""
+    return {str(client.get(CLUSTER.lease(number))) for number in range(4)} - {"None"}
+
+
+def await_drained(client: Client) -> None:
+    """Wait until every partition is read, through whatever happens to the cluster meanwhile."""
+    wait_until(lambda: drained(client, CLUSTER), within=40)
+
+
+@pytest.mark.usefixtures("workers")
+def test_ends_as_modelled(client: Client) -> None:
+    """The whole line on three masters, forwards from one to another included."""
+    for seed in range(2):
+        produce(client, CLUSTER, seed=seed, count=5_000)
+    await_drained(client)
+    model = assert_as_modelled(client, CLUSTER)
+    assert model.forwards
+    assert client.hgetall(CLUSTER.meta)["layout"] == "cluster"
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_killed_master_is_replaced_under_load(cluster: Cluster, client: Client) -> None:
+    """Its replica takes over, the workers find it, and everything agrees afterwards."""
+    stream = CLUSTER.events(0)
+    old = cluster.master_of(stream)
+    produce(client, CLUSTER, seed=1, count=20_000)
+    wait_until(lambda: client.xlen(CLUSTER.partition(0).changes))
+    cluster.kill(old)
+    try:
+        cluster.await_failover(stream, old)
+        produce(client, CLUSTER, seed=2, count=2_000)
+        await_drained(client)
+        assert_as_modelled(client, CLUSTER)
+    finally:
+        old.start()
+        cluster.await_whole()
+
+
+def test_what_a_failover_loses_it_loses_together(
+    cluster: Cluster, client: Client, workers: list[Tracker]
+) -> None:
+    """Acknowledged writes that no replica had are gone: updates, their statuses and the cursor.
+
+    So no effect is there without its update, and none twice: what a worker still knows from before
+    is not written over what the replica has.
+    """
+    own = CLUSTER.partition(0)
+    task = id_in(0)
+    key = own.status("task", task)
+    client.xadd(own.events, {"data": update(task, "pending")})
+    wait_until(lambda: client.exists(key))
+    old = cluster.master_of(own.events)
+    replica = cluster.replica_of(old)
+    with old.client() as direct:
+        wait_until(lambda: direct.wait(1, 1000))
+        replica.signal(signal.SIGSTOP)
+        direct.client_kill_filter(_type="replica")  # or it would find the rest in its socket
+        direct.xadd(own.events, {"data": update(task, "waiting", NOW + 1)})
+        direct.xadd(own.events, {"data": update(task, "running", NOW + 2)})
+        wait_until(lambda: "running" in str(direct.get(key)))
+    cluster.kill(old)
+    replica.signal(signal.SIGCONT)
+    try:
+        assert cluster.await_failover(own.events, old) is replica
+        assert json.loads(client.get(key))["phase"] == "pending", "nothing was lost: no proof"
+        client.xadd(own.events, {"data": update(task, "waiting", NOW + 3)})
+        wait_until(lambda: "waiting" in str(client.get(key)), within=40)
+        await_drained(client)
+        model = assert_as_modelled(client, CLUSTER)
+        assert (model.applied, len(model.changes)) == (2, 2)
+    finally:
+        old.start()
+        cluster.await_whole()
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_slot_moves_while_events_flow(cluster: Cluster, client: Client) -> None:
+    """ASK and TRYAGAIN on the way, MOVED afterwards: nothing is lost, and the others go on."""
+    produce(client, CLUSTER, seed=1, count=5_000)
+    await_drained(client)
+    moving = CLUSTER.partition(0)
+    move = cluster.begin_move(moving.partition)
+    halves = client.cluster_countkeysinslot(client.keyslot(moving.partition)) // 2
+    move.move_keys(halves)
+    for number in range(4):
+        # Where the stream is by now, only ASK leads.
+        client.xadd(CLUSTER.events(number), {"data": update(id_in(number), "pending")})
+    for number in range(1, 4):
+        wait_until(partial(client.exists, CLUSTER.partition(number).status("task", id_in(number))))
+    move.end()
+    produce(client, CLUSTER, seed=2, count=2_000)
+    await_drained(client)
+    assert_as_modelled(client, CLUSTER)
+
+
+def test_leases_are_kept_while_a_slot_moves(
+    cluster: Cluster, client: Client, workers: list[Tracker]
+) -> None:
+    """A lease that moved ahead of its slot is prolonged by ASK: nobody loses a partition."""
+    before = [client.get(CLUSTER.lease(number)) for number in range(4)]
+    moving = CLUSTER.lease(0)
+    move = cluster.begin_move(moving)
+    move.move_keys(1_000)
+    with move.target.client() as target:
+
+        def left() -> int:
+            """Return how many ms the lease has left, on the node that it moved to."""
+            pipeline = target.pipeline(transaction=False)
+            pipeline.execute_command("ASKING")
+            pipeline.pttl(moving)
+            return int(pipeline.execute()[1])
+
+        first = left()
+        assert first > 0
+        wait_until(lambda: left() > first)  # it only grows when it is prolonged
+    move.end()
+    assert [client.get(CLUSTER.lease(number)) for number in range(4)] == before
+    for each in workers:
+        assert "its lease" not in each.log
+
+
+@pytest.mark.parametrize(
+    ("database", "layout", "named"),
+    [
+        ("0", "single", "layout: configured is single, but the server is part of a Redis Cluster"),
+        ("1", "cluster", "redis_url: the server has no such database"),
+    ],
+)
+def test_what_a_cluster_has_no_place_for(
+    cluster: Cluster, tmp_path: Path, database: str, layout: str, named: str
+) -> None:
+    """Each ends in one line that says what to change."""
+    url = cluster.url.removesuffix("0") + database
+    with tracker(tmp_path, "--redis-url", url, "--layout", layout) as refused:
+        assert refused.exit_code() == 78, refused.log
+    [line] = refused.log.splitlines()
+    assert named in line
+
+
+def test_several_servers_that_are_no_cluster(server: Server, tmp_path: Path) -> None:
+    """Which of them is meant cannot be known; to read now one and now another would be worse."""
+    url = server.url.replace("redis://", "redis://127.0.0.1:1,")
+    with tracker(tmp_path, "--redis-url", url) as refused:
+        assert refused.exit_code() == 78, refused.log
+    assert "which are no cluster" in refused.log
