@@ -1,10 +1,11 @@
 # A fresh machine needs only Python 3.11 or later and make: every target sets up what it uses.
 PYTHON ?= python3
+CHAOS  ?= --seconds 300
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test bench lock clean
+.PHONY: run test bench chaos lock clean
 
 run: $(READY)  ## the demo: an embedded server, the worker, sample producers, a live view
 	$(BIN)/status-tracker demo
@@ -17,6 +18,9 @@ test: $(READY)  ## lint, strict types and every test
 
 bench: $(READY)  ## the drain rate beside a loop that does nothing
 	$(BIN)/python tests/bench/throughput.py
+
+chaos: $(READY)  ## kill, freeze and cut off at random for 5 minutes; CHAOS='--seed 1' does as one did
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 lock: $(READY)  ## pin the newest versions that pyproject.toml allows
 	$(BIN)/pip-compile --quiet --upgrade --all-extras --strip-extras --no-emit-index-url \

@@ -68,12 +68,13 @@ def test_kill_and_restart_end_as_modelled(
     interrupted = 0
     for seed in range(5):
         produce(redis_client, SINGLE, seed=seed, count=8_000)
-        with tracker(tmp_path, "--redis-url", server.url) as victim:
+        # One name, so that the next one need not wait for the leases of the killed one.
+        with tracker(tmp_path, "--redis-url", server.url, "--name", "victim") as victim:
             wait_until(partial(has_more, redis_client, redis_client.xlen("status:changes")))
             victim.kill()
         interrupted += not drained(redis_client, SINGLE)
     assert interrupted, "every worker was done before it was killed: this proves nothing"
-    with tracker(tmp_path, "--redis-url", server.url):
+    with tracker(tmp_path, "--redis-url", server.url, "--name", "victim"):
         wait_until(lambda: drained(redis_client, SINGLE))
     assert_as_modelled(redis_client, SINGLE)
 
@@ -81,7 +82,7 @@ def test_kill_and_restart_end_as_modelled(
 def test_two_workers_at_once_end_as_modelled(
     server: Server, redis_client: Client, tmp_path: Path
 ) -> None:
-    """Nothing keeps two workers apart yet but the cursor: the effects are those of one."""
+    """They share the partitions while the updates come: the effects are those of one."""
     with (
         tracker(tmp_path / "one", "--redis-url", server.url),
         tracker(tmp_path / "two", "--redis-url", server.url),

@@ -16,9 +16,9 @@ import click
 from worker.errors import EXIT_BUG, ConfigError, UnavailableError
 
 EPILOG = """\b
-Exit codes: 0 all is well; 2 the command line is wrong; 69 the server cannot be used;
-70 a bug, please report it; 78 the configuration cannot work, or is not the one the
-deployment was created with."""
+Exit codes: 0 all is well; 1 the fleet is not; 2 the command line is wrong; 69 the server
+cannot be used; 70 a bug, please report it; 78 the configuration cannot work, or is not
+the one the deployment was created with."""
 
 DATA = Path(".status-tracker")
 """Where the embedded server keeps its data: in the folder in which the command is run."""
@@ -29,7 +29,9 @@ config_option = click.option(
     help="Settings that differ from the defaults, as TOML.",
 )
 redis_url_option = click.option(
-    "--redis-url", metavar="URL", help="redis://, rediss://, unix:// or redis+sentinel:// URL."
+    "--redis-url",
+    metavar="URL",
+    help="redis://, rediss://, unix:// or redis+sentinel:// URL; of a cluster, any of its nodes.",
 )
 prefix_option = click.option("--prefix", help="What every key begins with.")
 lifecycles_option = click.option(
