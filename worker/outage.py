@@ -50,11 +50,13 @@ class Outage:
             return
 
     def over(self, who: str) -> None:
-        """Note that all is well for one who waited, or that it waits no more."""
-        trouble = self._troubles.pop(who, None)
-        if trouble is None:
-            return
-        del self._failures[who]
-        if trouble not in self._troubles.values():
+        """Note that all is well for one who waited."""
+        trouble = self.forget(who)
+        if trouble is not None and trouble not in self._troubles.values():
             seconds = time.monotonic() - self._since.pop(trouble)
             log.warning("%s: works again after %.1f s", self._server, seconds)
+
+    def forget(self, who: str) -> str | None:
+        """Note that one waits no more, whether all is well or not; return what its trouble was."""
+        self._failures.pop(who, None)
+        return self._troubles.pop(who, None)

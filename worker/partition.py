@@ -81,7 +81,7 @@ class Partition:
         try:
             await self._run(outage)
         finally:
-            outage.over(self._name)
+            outage.forget(self._name)
 
     async def _run(self, outage: Outage) -> None:
         while not self._stop.is_set():
