@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
 
 from worker.cluster import Cluster
@@ -172,12 +172,12 @@ def _sentinel_master(parts: SplitResult) -> Redis:
     for_sentinels |= {
         _SENTINEL_OPTIONS[name]: value for name, value in options if name in _SENTINEL_OPTIONS
     }
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+    sentinels = _Sentinels(  # type: ignore[no-untyped-call]
         [(each.hostname or "localhost", each.port or SENTINEL_PORT) for each in hosts],
         sentinel_kwargs=for_sentinels,
         **common,
     )
-    master: Redis = sentinel.master_for(unquote(path[1]), max_connections=_AS_MANY_AS_NEEDED)
+    master: Redis = sentinels.master_for(unquote(path[1]), max_connections=_AS_MANY_AS_NEEDED)
     return master
 
 
@@ -208,6 +208,21 @@ def _cluster(url: str, first: int) -> RedisCluster:
     client.connection_kwargs["connection_class"] = kind
     client.set_response_callback("XREAD", _as_it_is)
     return client
+
+
+class _Sentinels(Sentinel):
+    """Sentinels whose errors are short: redis-py's tell all about each client."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Return the master's host and port; raises `MasterNotFoundError`."""
+        try:
+            found: tuple[str, int] = await super().discover_master(service_name)
+        except MasterNotFoundError as error:
+            message, _, unanswered = str(error).partition(" : ")
+            if unanswered:
+                message += "; not every Sentinel answers"
+            raise MasterNotFoundError(message) from None
+        return found
 
 
 class _PackedInC:

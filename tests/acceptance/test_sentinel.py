@@ -48,5 +48,13 @@ def test_sentinels_that_know_no_such_service(sentinels: Sentinels, tmp_path: Pat
     """It is waited for, and named: it may be configured in a moment; a stop works meanwhile."""
     url = sentinels.url.replace("mymaster", "another")
     with tracker(tmp_path, "--redis-url", url) as waiting:
-        waiting.says("No master found for 'another'")
+        waiting.says("No master found for 'another'; trying again")
+        assert waiting.stop() == 0
+
+
+def test_sentinels_that_do_not_answer(tmp_path: Path) -> None:
+    """They are waited for; one line says so, without what redis-py knows of its clients."""
+    url = "redis+sentinel://127.0.0.1:1,127.0.0.1:2/mymaster/0"
+    with tracker(tmp_path, "--redis-url", url) as waiting:
+        waiting.says("No master found for 'mymaster'; not every Sentinel answers; trying again")
         assert waiting.stop() == 0

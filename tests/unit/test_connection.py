@@ -2,6 +2,7 @@
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.sentinel import SentinelConnectionPool
 
 from worker.connection import connect, without_secrets
 from worker.errors import ConfigError
@@ -21,6 +22,11 @@ from worker.errors import ConfigError
         ("rediss://me:hunter2@[::1]:6379/0?ssl_keyfile=x", "rediss://[::1]:6379/0"),
         ("unix:///run/redis.sock?db=1&password=hunter2", "unix:///run/redis.sock"),
         ("unix://me:hunter2@/run/redis.sock", "unix:///run/redis.sock"),
+        ("redis://me:hunter2@h:1,i:2/0", "redis://h:1,i:2/0"),
+        (
+            "redis+sentinel://:hunter2@h:1,i:2/mymaster/0?sentinel_password=hunter2",
+            "redis+sentinel://h:1,i:2/mymaster/0",
+        ),
     ],
 )
 def test_without_secrets(url: str, shown: str) -> None:
@@ -39,6 +45,9 @@ def test_without_secrets(url: str, shown: str) -> None:
         "rediss://h:6380/0?ssl_cert_reqs=none",
         "redis://h?db=3",
         "unix:///run/redis.sock?db=1",
+        "redis://me:pass@h:1,i:2,[::1]:3",
+        "redis+sentinel://h:1,i/mymaster",
+        "rediss+sentinel://me:pass@h:1,i:2/mymaster/3?ssl_cert_reqs=none&sentinel_password=x",
     ],
 )
 def test_urls_that_can_be_used(url: str) -> None:
@@ -52,6 +61,21 @@ def test_the_password_arrives() -> None:
     given = client.connection_pool.connection_kwargs
     assert (given["username"], given["password"]) == ("me", "pa/ss?@%")
     assert (given["host"], given["port"], given["db"]) == ("h", 1, 2)
+
+
+def test_sentinels_have_passwords_of_their_own() -> None:
+    """Neither is told to the other: the master's goes to the master only."""
+    url = "rediss+sentinel://me:pa%2Fss@h:1,i/my%20master/3?sentinel_password=s%26t&ssl_cert_reqs=none"
+    pool = connect(url).connection_pool
+    assert isinstance(pool, SentinelConnectionPool)
+    assert pool.service_name == "my master"
+    given = pool.connection_kwargs
+    assert (given["username"], given["password"], given["db"]) == ("me", "pa/ss", 3)
+    sentinels = [each.connection_pool.connection_kwargs for each in pool.sentinel_manager.sentinels]
+    assert [(each["host"], each["port"]) for each in sentinels] == [("h", 1), ("i", 26379)]
+    for each in sentinels:
+        assert (each["username"], each["password"], each["db"]) == (None, "s&t", 0)
+        assert each["ssl_cert_reqs"] == "none"
 
 
 @pytest.mark.parametrize(
@@ -75,6 +99,12 @@ def test_the_password_arrives() -> None:
         pytest.param("redis://:1#hunter2@h", id="hash after a number"),
         pytest.param("redis:// h", id="space"),
         pytest.param("unix://", id="no socket"),
+        pytest.param("redis://:hunter2@h:1,i:port", id="second port by name"),
+        pytest.param("redis+sentinel://:hunter2@h:1", id="Sentinels of no service"),
+        pytest.param("redis+sentinel://:hunter2@h:1/a/b", id="database by name, of Sentinels"),
+        pytest.param("redis+sentinel://:hun/ter2@h:1/a", id="slash, of Sentinels"),
+        pytest.param("redis+sentinel://h:1/a?hunter2=x", id="unknown option, of Sentinels"),
+        pytest.param("unix+sentinel://:hunter2@h:1/a", id="Sentinels by socket"),
         pytest.param("redis://:hunter2@h?foo=1", id="unknown option"),
         pytest.param("redis://:hunter2@h?socket_timeout=soon", id="option of another type"),
         pytest.param("rediss://:hunter2@h?ssl_cert_reqs=maybe", id="unknown ssl_cert_reqs"),
