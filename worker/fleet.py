@@ -198,14 +198,20 @@ class Fleet:
 
     async def _finish(self, numbers: Iterable[int]) -> None:
         """Stop partitions when they have finished, or have had the time to."""
-        ending = [self._at_work.pop(number) for number in numbers]
-        for each in ending:
+        ending = {number: self._at_work[number] for number in numbers}
+        for each in ending.values():
             each.stop()
-        tasks = [each.task for each in ending]
+        tasks = [each.task for each in ending.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=FINISH_WITHIN)
-        await cancelled(tasks)
+        await self._drop(ending)
         _raise_what_failed(tasks)
+
+    async def _drop(self, ending: Mapping[int, _AtWork]) -> None:
+        """Forget partitions when they have ended, and not before: this may be cut off by a stop."""
+        await cancelled([each.task for each in ending.values()])
+        for number in ending:
+            del self._at_work[number]
 
     async def _leave(self) -> None:
         # Of all partitions: a claim that was cut off may have got through.
@@ -223,8 +229,7 @@ class Fleet:
         else:
             await asyncio.sleep(seconds)
         _raise_what_failed(tasks)
-        cut = [number for number, each in self._at_work.items() if each.cut]
-        await cancelled([self._at_work.pop(number).task for number in cut])
+        await self._drop({number: each for number, each in self._at_work.items() if each.cut})
 
     def _say(self, workers: int, share: int) -> None:
         """Tell the log what this worker has, whenever that changes."""
