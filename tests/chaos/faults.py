@@ -1,0 +1,210 @@
+"""What is done to a deployment: each fault lasts as long as its context, and is healed at its end.
+
+Those of the server strike everyone; those of a worker strike the one with that number.
+"""
+
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Protocol
+
+import redis
+
+from tests.chaos.deployment import KEYS, Deployment, FindingError
+from tests.servers import Client, wait_until
+
+ServerFault = Callable[[Deployment], AbstractContextManager[None]]
+
+
+class WorkerFault(Protocol):
+    """Strikes the worker of a number."""
+
+    __name__: str
+
+    def __call__(self, deployment: Deployment, number: int) -> AbstractContextManager[None]:
+        """Strike."""
+
+
+COMMIT = f"\r\n{KEYS.partition(0).changes}\r\n".encode()
+"""What a commit has on the wire, whether its script is sent by hash or whole, and nothing else."""
+
+SPIN = "for _ = 1, 1e10 do end"
+"""A script that takes minutes, but not for ever: nobody is left to kill it when the runner dies."""
+
+LOAD = "redis.call('SELECT', 1) for _ = 1, 50000 do redis.call('INCR', 'load') end"
+"""A script that makes the append-only file longer, and nothing in the deployment's database."""
+
+
+@contextmanager
+def worker_killed(deployment: Deployment, number: int) -> Iterator[None]:
+    """Kill -9; a new worker comes in its place."""
+    deployment.workers[number].expect_running()
+    deployment.workers[number].kill()
+    yield
+    deployment.replace(number)
+
+
+@contextmanager
+def worker_frozen(deployment: Deployment, number: int) -> Iterator[None]:
+    """SIGSTOP, then SIGCONT: when it goes on, it does not know how long it was away."""
+    deployment.workers[number].expect_running()
+    deployment.workers[number].freeze()
+    yield
+    deployment.workers[number].thaw()
+
+
+@contextmanager
+def worker_held_up(deployment: Deployment, number: int) -> Iterator[None]:
+    """What it and the server say to each other arrives late: a commit, when others commit, too."""
+    deployment.workers[number].expect_running()
+    deployment.proxies[number].freeze()
+    yield
+    deployment.proxies[number].thaw()
+
+
+@contextmanager
+def worker_stopped(deployment: Deployment, number: int) -> Iterator[None]:
+    """SIGTERM, as a release does it; a new worker comes in its place."""
+    worker = deployment.workers[number]
+    worker.expect_running()
+    # A process that has not come so far as to say something may not have come to its handlers.
+    wait_until(lambda: worker.log)
+    code = worker.stop()
+    if code:
+        raise FindingError(
+            f"{worker.name} was stopped and ended with {code}:\n{worker.log[-2000:]}"
+        )
+    yield
+    deployment.replace(number)
+
+
+@contextmanager
+def connections_killed(deployment: Deployment) -> Iterator[None]:
+    """CLIENT KILL of everyone."""
+    with deployment.client() as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+    yield
+
+
+@contextmanager
+def connections_cut(deployment: Deployment) -> Iterator[None]:
+    """The way between the workers and the server breaks; the server goes on with what it got."""
+    for proxy in deployment.proxies:
+        proxy.cut()
+    yield
+
+
+@contextmanager
+def reply_swallowed(deployment: Deployment) -> Iterator[None]:
+    """A connection is lost between a commit and its reply: at least once, the next one there is."""
+    before = deployment.swallowed
+    for proxy in deployment.proxies:
+        proxy.swallow_reply_to(COMMIT)
+    yield
+    wait_until(lambda: deployment.swallowed > before)
+    for proxy in deployment.proxies:
+        proxy.swallow_reply_to(b"")
+
+
+@contextmanager
+def server_killed(deployment: Deployment) -> Iterator[None]:
+    """Kill -9; it comes back with its append-only file."""
+    deployment.server.stop(signal.SIGKILL)
+    yield
+    deployment.server.start()
+
+
+@contextmanager
+def server_loading(deployment: Deployment) -> Iterator[None]:
+    """Kill -9; it comes back, but is -LOADING for about a second."""
+    with deployment.client() as client:
+        client.eval(LOAD, 0)
+    deployment.server.stop(signal.SIGKILL)
+    options = deployment.server.options
+    # At one command in five a nap of the shortest kind, which takes some 60 us.
+    deployment.server.options = (*options, "--key-load-delay", "-5")
+    deployment.server.start()
+    deployment.server.options = options
+    yield
+
+
+@contextmanager
+def server_full(deployment: Deployment) -> Iterator[None]:
+    """-OOM: its memory is at `maxmemory`, and nothing may be evicted."""
+    with _configured(deployment, "maxmemory", 1):
+        yield
+
+
+@contextmanager
+def server_without_replicas(deployment: Deployment) -> Iterator[None]:
+    """-NOREPLICAS: it takes no writes that it cannot pass on."""
+    with _configured(deployment, "min-replicas-to-write", 1):
+        yield
+
+
+@contextmanager
+def server_read_only(deployment: Deployment) -> Iterator[None]:
+    """-READONLY: it is the replica of a master that is not there."""
+    with deployment.client() as client, socket.socket() as dead:
+        # Bound, so that no server can come to listen there, whose data it would take for its own.
+        dead.bind(("127.0.0.1", 0))
+        client.replicaof(*dead.getsockname())
+        yield
+        client.replicaof("NO", "ONE")
+
+
+@contextmanager
+def server_busy(deployment: Deployment) -> Iterator[None]:
+    """-BUSY: somebody else's script does not end, until it is killed."""
+    with (
+        _configured(deployment, "busy-reply-threshold", 10),
+        deployment.client() as client,
+        deployment.client() as spinning,
+    ):
+        connection = spinning.connection_pool.get_connection()
+        connection.send_command("EVAL", SPIN, 0)
+        wait_until(lambda: _is_busy(client))
+        yield
+        client.script_kill()
+        with suppress(redis.ResponseError):  # that it was killed
+            connection.read_response()
+
+
+@contextmanager
+def scripts_flushed(deployment: Deployment) -> Iterator[None]:
+    """SCRIPT FLUSH: the server knows none of the workers' scripts any more."""
+    with deployment.client() as client:
+        client.script_flush()
+    yield
+
+
+@contextmanager
+def database_flushed(deployment: Deployment) -> Iterator[None]:
+    """FLUSHDB under the workers."""
+    with deployment.client() as client:
+        client.flushdb()
+    yield
+
+
+@contextmanager
+def _configured(deployment: Deployment, option: str, value: int) -> Iterator[None]:
+    with deployment.client() as client:
+        [before] = client.config_get(option).values()
+        client.config_set(option, value)
+    yield
+    with deployment.client() as client:
+        client.config_set(option, before)
+
+
+def name(fault: Callable[..., object]) -> str:
+    """Return what a fault is called."""
+    return fault.__name__.replace("_", " ")
+
+
+def _is_busy(client: Client) -> bool:
+    try:
+        client.ping()
+    except redis.ResponseError as error:
+        return str(error).startswith("BUSY")
+    return False

@@ -1,0 +1,170 @@
+"""Each fault on its own under load, and all of them mixed: every effect is the model's."""
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import faults
+from tests.chaos.deployment import KEYS, PARTITIONS, Deployment, Pace
+from tests.chaos.effects import check
+from tests.chaos.plan import plan
+from tests.chaos.producer import producing
+from tests.chaos.round import play, settle
+from tests.chaos.sampler import sample
+from tests.servers import Client, binaries, wait_until
+
+PACE = Pace(ttl=1_000, heartbeat=100)
+
+RATE = 2_000.0
+"""Updates per second."""
+
+
+@pytest.fixture(params=binaries().items(), ids=lambda item: item[0])
+def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
+    """Two workers, each of which reads its share."""
+    with Deployment(request.param[1], tmp_path, workers=2, pace=PACE) as deployment:
+        with deployment.client() as client:
+            wait_until(lambda: len(sample(client).workers) == 2 and sample(client).balanced)
+        yield deployment
+
+
+def said(text: str) -> Callable[[Deployment], int]:
+    """Count how often a worker said something."""
+    return lambda deployment: deployment.log.count(text)
+
+
+def answered(error: str) -> Callable[[Deployment], int]:
+    """Count how often the server answered with an error, since it started."""
+
+    def count(deployment: Deployment) -> int:
+        with deployment.client() as client:
+            errors = client.info("errorstats")
+        return int(errors.get(f"errorstat_{error}", {"count": 0})["count"])
+
+    return count
+
+
+def starts(deployment: Deployment) -> int:
+    """Count how often the server was ready."""
+    log = (deployment.server.folder / "server.log").read_text()
+    return log.count("Ready to accept connections")
+
+
+def refused_while_loading(deployment: Deployment) -> int:
+    """Count the workers' scripts that a server refused which has only just come back."""
+    if starts(deployment) == 1:
+        return 0
+    with deployment.client() as client:
+        scripts = client.info("commandstats").get("cmdstat_evalsha", {"rejected_calls": 0})
+    return int(scripts["rejected_calls"])
+
+
+PROOFS: dict[faults.ServerFault, Callable[[Deployment], int]] = {
+    faults.connections_killed: said("trying again until it works"),
+    faults.connections_cut: said("trying again until it works"),
+    faults.reply_swallowed: lambda deployment: deployment.swallowed,
+    faults.server_killed: said("trying again until it works"),
+    faults.server_loading: refused_while_loading,
+    faults.server_full: said("maxmemory"),
+    faults.server_without_replicas: said("NOREPLICAS"),
+    faults.server_read_only: said("read only replica"),
+    faults.server_busy: said("BUSY"),
+    faults.scripts_flushed: answered("NOSCRIPT"),
+    faults.database_flushed: said("vanished or replaced: made anew"),
+}
+"""What grows only where the fault really happened, and was met by a worker."""
+
+
+def entries(client: Client) -> int:
+    """Count the entries that were read in all."""
+    partitions = (KEYS.partition(number).partition for number in range(PARTITIONS))
+    return sum(int(client.hget(key, "entries") or 0) for key in partitions)
+
+
+def owners(client: Client) -> set[str | None]:
+    """Return the names that the leases hold; None where one is free."""
+    return {*sample(client).owners}
+
+
+@pytest.mark.parametrize(("fault", "proof"), PROOFS.items(), ids=map(faults.name, PROOFS))
+def test_a_fault_of_the_server(
+    deployment: Deployment,
+    fault: faults.ServerFault,
+    proof: Callable[[Deployment], int],
+) -> None:
+    """No effect is lost, doubled or reordered, and the work goes on as soon as it can."""
+    with producing(deployment.server, 1, RATE) as producer:
+        with deployment.client() as client:
+            wait_until(lambda: entries(client) > 500)
+        before = proof(deployment)
+        with fault(deployment):
+            wait_until(lambda: proof(deployment) > before)
+        added = producer.added
+        wait_until(lambda: producer.added > added)
+    settle(deployment)
+    with deployment.client() as client:
+        check(client, producer.added, flushed=fault is faults.database_flushed)
+
+
+@pytest.mark.parametrize(
+    ("fault", "ends_with"),
+    [(faults.worker_killed, -signal.SIGKILL), (faults.worker_stopped, 0)],
+    ids=["killed", "stopped"],
+)
+def test_a_worker_that_goes(
+    deployment: Deployment, fault: faults.WorkerFault, ends_with: int
+) -> None:
+    """The other one takes over, and gives back when a new one comes."""
+    victim = deployment.workers[0]
+    with producing(deployment.server, 1, RATE) as producer, deployment.client() as client:
+        wait_until(lambda: entries(client) > 500)
+        with fault(deployment, 0):
+            wait_until(lambda: owners(client) == {deployment.workers[1].name})
+            assert victim.exit_code() == ends_with
+        wait_until(lambda: owners(client) == {worker.name for worker in deployment.workers})
+    settle(deployment)
+    with deployment.client() as client:
+        check(client, producer.added, flushed=False)
+
+
+@pytest.mark.parametrize(
+    "fault", [faults.worker_frozen, faults.worker_held_up], ids=["frozen", "held up"]
+)
+def test_a_worker_that_is_away_for_longer_than_its_lease(
+    deployment: Deployment, fault: faults.WorkerFault
+) -> None:
+    """The other one takes over; what comes of the first one after that has no effect."""
+    away, other = deployment.workers
+    with producing(deployment.server, 1, RATE) as producer, deployment.client() as client:
+        wait_until(lambda: entries(client) > 500)
+        with fault(deployment, 0):
+            wait_until(lambda: owners(client) == {other.name})
+            read = entries(client)
+            wait_until(lambda: entries(client) > read + 500)
+        away.says("lease")
+        wait_until(lambda: owners(client) == {away.name, other.name})
+    settle(deployment)
+    with deployment.client() as client:
+        check(client, producer.added, flushed=False)
+
+
+def test_everything_at_once(tmp_path: Path) -> None:
+    """A round of the runner, short, with every fault there is."""
+    report = play(binaries()["valkey"], tmp_path, "4", PACE, mixed=9.0)
+    of_workers = {"worker killed", "worker stopped", "worker frozen", "worker held up"}
+    assert report.faults.keys() == of_workers | {*map(faults.name, PROOFS)}
+    assert report.kills >= 10
+    assert report.checked.events > 20_000
+
+
+def test_a_seed_says_what_is_done() -> None:
+    """The same faults, for as long and in the same order, each time; others with another seed."""
+
+    def drawn(seed: str) -> list[list[tuple[str, float, float]]]:
+        tracks = plan(seed, 4, PACE, 60.0, flush=True)
+        return [[(step.name, step.pause, step.hold) for step in steps] for steps in tracks]
+
+    assert drawn("1") == drawn("1")
+    assert drawn("1") != drawn("2")
