@@ -30,8 +30,9 @@ def double(client: Client, key: str) -> None:
 def reorder(client: Client, key: str) -> None:
     """Move an entity's first change to the end, after its others."""
     entries = client.xrange(key)
-    ids = [json.loads(fields["data"])["id"] for _, fields in entries]
-    first = next(place for place, each in enumerate(ids) if each in ids[place + 1 :])
+    changes = [json.loads(fields["data"]) for _, fields in entries]
+    entities = [(change["kind"], change["id"]) for change in changes]
+    first = next(place for place, each in enumerate(entities) if each in entities[place + 1 :])
     client.xdel(key, entries[first][0])
     client.xadd(key, entries[first][1])
 
