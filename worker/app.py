@@ -5,6 +5,7 @@ import gc
 import logging
 import signal
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, Literal, TypeVar
 
 from worker.batch import Pipeline
@@ -79,7 +80,7 @@ class Worker:
             await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
             await cancelled([working, stopping])
-        return None if working.cancelled() else working.result()
+        return None if working.cancelled() and self._stop.is_set() else working.result()
 
     async def _reach(self) -> tuple[Client, Keys]:
         """Wait until the server can be used.
@@ -105,6 +106,12 @@ class Worker:
         keys = await agree(client, settings.prefix, settings.partitions, self._layout)
         self._layout = keys.layout
         return keys
+
+    async def _agree_again(self, client: Client) -> None:
+        """Notice, before a partition goes on, that the deployment has become another one."""
+        # On a cluster, the master of the meta key may be away while the partition's is not.
+        with suppress(*UNAVAILABLE):
+            await self._agree(client)
 
     def _fleet(self, client: Client, keys: Keys) -> Fleet:
         settings = self._settings
@@ -137,7 +144,7 @@ class Worker:
             number,
             store,
             pipeline,
-            lambda: self._agree(client),
+            lambda: self._agree_again(client),
             self.totals,
             batch_entries=settings.batch_entries,
             batch_bytes=settings.batch_bytes,

@@ -1,21 +1,18 @@
--- Take the leases that are free, and prolong those that are ours.
+-- Take the leases that are free, and renew those that are ours.
 --
 -- KEYS              leases: strings that hold the name of the owner
 -- ARGV[1] name      of the worker
--- ARGV[2] ttl       ms until a lease that is not prolonged runs out
+-- ARGV[2] ttl       ms until a lease that is not renewed runs out
 --
--- Returns the owner of each lease, in the order of KEYS.
+-- Returns the owner of each lease, in the order of KEYS; an error in its place where the key is of
+-- another type.
 
 local name, ttl = ARGV[1], ARGV[2]
 
-for _, lease in ipairs(KEYS) do
-  local wrong = other_than('string', lease)
-  if wrong then return wrong end
-end
-
 local owners = {}
 for i, lease in ipairs(KEYS) do
-  local owner = redis.call('GET', lease) or name
+  local wrong = other_than('string', lease)
+  local owner = wrong or redis.call('GET', lease) or name
   if owner == name then redis.call('SET', lease, name, 'PX', ttl) end
   owners[i] = owner
 end

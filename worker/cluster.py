@@ -1,10 +1,13 @@
 """redis-py's client for a Redis Cluster, with what our commands need otherwise."""
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from redis import exceptions
 from redis._parsers import AsyncCommandsParser
-from redis.asyncio.cluster import ClusterNode, PipelineCommand, RedisCluster
-from redis.exceptions import RedisError
+from redis.asyncio.cluster import ClusterNode, ClusterPipeline, PipelineCommand, RedisCluster
 
 
 class Cluster(RedisCluster):
@@ -20,20 +23,31 @@ class Cluster(RedisCluster):
     It asks any node where the slots are, and the first one for its commands, even if a command has
     just timed out there, while every command to the others waits for the answers; here a node that
     hangs is asked last.
+
+    It closes every connection when the cluster is down, also in the middle of others' commands, and
+    forgets the nodes that it began with when it found others; here it only looks for the nodes
+    anew, and where those that it found are gone, among the first ones, too.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.commands_parser = _NoCommands()
+        self._seeds = {node.name: node for node in self.startup_nodes}
         self._hangs: str | None = None
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Execute a command on the node that has the slot of its keys."""
-        try:
+        with _clear_errors(self):
             return await super().execute_command(*args, **options)
-        except RedisError as error:
-            self._hangs = getattr(error, "last_failed_node_name", self._hangs)
-            raise
+
+    def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> "_Pipeline":
+        """Return a pipeline; its commands go to the nodes that have their slots."""
+        return _Pipeline(self)  # type: ignore[abstract]
+
+    def look_anew(self, hangs: str | None = None) -> None:
+        """Find out where the slots are before the next command; a node may be known to hang."""
+        self._initialize = True
+        self._hangs = hangs or self._hangs
 
     async def initialize(
         self,
@@ -41,16 +55,38 @@ class Cluster(RedisCluster):
         last_failed_node_name: str | None = None,
     ) -> RedisCluster:
         """Find out where the slots are, unless that is known."""
-        return await super().initialize(
+        looking = super().initialize(
             additional_startup_nodes_info, last_failed_node_name or self._hangs
         )
+        try:
+            # Everybody waits for it: whoever is cancelled meanwhile must not end it.
+            return await asyncio.shield(looking)
+        except (exceptions.RedisClusterException, IndexError):
+            self.nodes_manager.set_nodes(self.nodes_manager.startup_nodes, self._seeds)
+            raise
+
+    async def aclose(self) -> None:
+        """Only look for the nodes anew: redis-py calls this when the cluster is down."""
+        self.look_anew()
+
+    async def disconnect(self) -> None:
+        """Close all connections."""
+        await super().aclose()
+        await self.nodes_manager.aclose()
+        await self.nodes_manager.aclose("startup_nodes")
 
     async def _determine_slot(self, command: str, *args: Any) -> int:
         if command in ("EVALSHA", "EVAL"):
-            return self.keyslot(args[2])  # script, number of keys, key
-        if command == "XREAD":
-            return self.keyslot(args[-2])  # … STREAMS key id
-        return self.keyslot(args[0])
+            key = args[2]  # script, number of keys, key
+        elif command == "XREAD":
+            key = args[-2]  # … STREAMS key id
+        else:
+            key = args[0]
+        slot = self.keyslot(key)
+        if not self._initialize and slot not in self.nodes_manager.slots_cache:
+            self.look_anew()
+            raise exceptions.SlotNotCoveredError(f"no node has slot {slot}, of {key}")
+        return slot
 
     def get_node(
         self, host: str | None = None, port: int | None = None, node_name: str | None = None
@@ -66,11 +102,39 @@ class Cluster(RedisCluster):
             self.nodes_manager.set_nodes(self.nodes_manager.nodes_cache, {node.name: node})
         return _Asked(node)
 
-    async def aclose(self) -> None:
-        """Close all connections; redis-py leaves them open when it was about to look for nodes."""
-        await super().aclose()
-        await self.nodes_manager.aclose()
-        await self.nodes_manager.aclose("startup_nodes")
+
+@contextmanager
+def _clear_errors(client: Cluster) -> Iterator[None]:
+    """Say what redis-py's errors mean, and look for the nodes anew after them."""
+    try:
+        yield
+    except exceptions.TimeoutError as error:
+        client.look_anew(hangs=getattr(error, "last_failed_node_name", None))
+        raise
+    except exceptions.ConnectionError:
+        client.look_anew()
+        raise
+    except exceptions.ClusterError as error:
+        if "TTL exhausted" in str(error):
+            raise exceptions.ClusterError("TRYAGAIN: a slot is moving") from error
+        raise
+    except (AttributeError, IndexError, KeyError) as error:
+        # A connection that was closed under a command, or no node has any slots.
+        client.look_anew()
+        raise exceptions.ClusterError(f"the cluster is changing ({error!r})") from error
+
+
+class _Pipeline(ClusterPipeline):
+    """A pipeline whose errors are those of the client."""
+
+    cluster_client: Cluster
+
+    async def execute(
+        self, raise_on_error: bool = True, allow_redirections: bool = True
+    ) -> list[Any]:
+        """Send the commands; return their replies."""
+        with _clear_errors(self.cluster_client):
+            return await super().execute(raise_on_error, allow_redirections)
 
 
 class _NoCommands(AsyncCommandsParser):

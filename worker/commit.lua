@@ -196,6 +196,10 @@ if refused then return refused end
 
 local cursor = redis.call('HGET', partition, 'cursor')
 if cursor ~= batch.read_from then return {'moved', cursor or ''} end
+-- A database that was flushed begins with the same cursor again, but without these entries.
+if cursor == '0-0' and #redis.call('XRANGE', events, batch.cursor, batch.cursor) == 0 then
+  return {'moved', cursor}
+end
 
 local changed = changed_status()
 if changed then return {'changed', changed} end

@@ -50,6 +50,9 @@ _OPTIONS = re.compile(r"db|username|password|ssl_\w+")
 # Sentinels have users of their own.
 _SENTINEL_OPTIONS = {"sentinel_username": "username", "sentinel_password": "password"}
 
+_NO_URL = (ValueError, TypeError, exceptions.RedisError)
+"""What is raised somewhere on the way from a URL that is none to a client."""
+
 _ours: dict[str, Any] = {
     # The replies of RESP3 are maps, dearer to build than the flat lists of RESP2.
     "protocol": 2,
@@ -115,7 +118,7 @@ async def _is_cluster(client: Redis) -> bool:
 
 async def close(client: Client) -> None:
     """Close a client's connections, and those to the Sentinels."""
-    await client.aclose()
+    await (client.disconnect() if isinstance(client, Cluster) else client.aclose())
     sentinel = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     if sentinel is not None:
         await sentinel.aclose()
@@ -123,10 +126,6 @@ async def close(client: Client) -> None:
 
 def _clients(url: str) -> list[Redis]:
     """Return a client for each host of a URL, or one for the Sentinels' master."""
-    refused = ConfigError(
-        f"redis_url: not a URL that can be used; write {_FORMS}, with no options but db and ssl_…, "
-        "and the characters / ? # @ : % of a password as %2F %3F %23 %40 %3A %25"
-    )
     try:
         parts = urlsplit(url)
         if parts.scheme.endswith(_SENTINEL):
@@ -137,13 +136,20 @@ def _clients(url: str) -> list[Redis]:
         for client in clients:
             # Finds values that redis-py does not know.
             client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError, exceptions.RedisError):
-        raise refused from None
+    except _NO_URL:
+        raise _refused() from None
     for client in clients:
         pool = client.connection_pool
         pool.connection_class = _packed_in_c(pool.connection_class)
         client.set_response_callback("XREAD", _as_it_is)
     return clients
+
+
+def _refused() -> ConfigError:
+    return ConfigError(
+        f"redis_url: not a URL that can be used; write {_FORMS}, with no options but db and ssl_…, "
+        "and the characters / ? # @ : % of a password as %2F %3F %23 %40 %3A %25"
+    )
 
 
 def _server(parts: SplitResult) -> Redis:
@@ -153,9 +159,9 @@ def _server(parts: SplitResult) -> Redis:
 
 
 def _sentinel_master(parts: SplitResult) -> Redis:
-    path = re.fullmatch(r"/([^/]+)(/\d*)?", parts.path)
+    path = re.fullmatch(r"/([^/@]+)(/\d*)?", parts.path)
     scheme = parts.scheme.removesuffix(_SENTINEL)
-    if path is None or scheme not in ("redis", "rediss"):
+    if path is None or scheme not in ("redis", "rediss") or not parts.netloc:
         raise ValueError("not a URL of Sentinels")
     options = parse_qsl(parts.query, keep_blank_values=True)
     own = urlencode([each for each in options if each[0] not in _SENTINEL_OPTIONS])
@@ -190,18 +196,21 @@ def _cluster(url: str, first: int) -> RedisCluster:
     own = parse_url(hosts[first].geturl())
     if own.pop("db", 0):
         raise ConfigError("redis_url: a cluster has no databases but 0")
-    client = Cluster.from_url(
-        hosts[first]._replace(path="").geturl(),
-        startup_nodes=[
-            ClusterNode(each.hostname or "localhost", each.port or 6379) for each in hosts
-        ],
-        max_connections=_AS_MANY_AS_NEEDED,
-        # Partitions whose slots are served go on.
-        require_full_coverage=False,
-        # A slot that moved is noted; all connections need not be closed for it.
-        reinitialize_steps=0,
-        **_ours,
-    )
+    try:
+        client = Cluster.from_url(
+            hosts[first]._replace(path="").geturl(),
+            startup_nodes=[
+                ClusterNode(each.hostname or "localhost", each.port or 6379) for each in hosts
+            ],
+            max_connections=_AS_MANY_AS_NEEDED,
+            # Partitions whose slots are served go on.
+            require_full_coverage=False,
+            # A slot that moved is noted; all connections need not be closed for it.
+            reinitialize_steps=0,
+            **_ours,
+        )
+    except _NO_URL:
+        raise _refused() from None
     kind = _packed_in_c(client.connection_kwargs["connection_class"])
     for node in client.startup_nodes:
         node.connection_class = kind
@@ -247,8 +256,11 @@ def _as_it_is(response: Any, **_: Any) -> Any:
 
 def _each_host(parts: SplitResult) -> list[SplitResult]:
     """Return a URL for each of the hosts that one names, separated by commas."""
-    user, at, hosts = parts.netloc.rpartition("@")
-    return [parts._replace(netloc=f"{user}{at}{host}") for host in hosts.split(",")]
+    user, at, text = parts.netloc.rpartition("@")
+    hosts = text.split(",")
+    if len(hosts) > 1 and not all(hosts):
+        raise ValueError("a host is empty")
+    return [parts._replace(netloc=f"{user}{at}{host}") for host in hosts]
 
 
 def _can_be_used(parts: SplitResult) -> bool:
@@ -271,5 +283,8 @@ def _check_files(parts: SplitResult) -> None:
 
 def without_secrets(url: str) -> str:
     """Return what of a URL may stand in a log: scheme, hosts, port and path."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # its message repeats the URL
+        return "redis_url"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

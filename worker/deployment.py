@@ -40,7 +40,13 @@ async def agree(
             'set layout = "cluster" (or "auto")'
         )
     suited: Layout = "cluster" if is_cluster else "single"
-    return await _check_meta(client, prefix, partitions, layout, suited)
+    keys = await _check_meta(client, prefix, partitions, layout, suited)
+    if is_cluster and keys.layout == "single":
+        raise ConfigError(
+            f"layout: {keys.meta} says that this deployment was created with single, which has no "
+            "place on a Redis Cluster; choose another prefix, with layout cluster"
+        )
+    return keys
 
 
 async def _check_server(client: Client) -> bool:

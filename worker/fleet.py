@@ -10,8 +10,10 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 
 from msgspec import Struct
+from redis.exceptions import ResponseError
 
 from worker.connection import UNAVAILABLE
 from worker.leases import Leases
@@ -22,7 +24,7 @@ log = logging.getLogger(__name__)
 
 FINISH_WITHIN = 0.6
 """Seconds that partitions have to finish the batch in hand when they are given up; then they are
-cut off, which loses nothing: what was not committed is read again."""
+cancelled, which loses nothing: what was not committed is read again."""
 
 LEAVE_WITHIN = 0.2
 """Seconds to give the leases back at the end; those that are not, run out."""
@@ -76,32 +78,34 @@ class _AtWork:
     """A partition that this worker reads, and until when the lease of it surely is its own."""
 
     def __init__(self, number: int, partition: Partition, task: asyncio.Task[None]) -> None:
-        self.partition = partition
         self.task = task
-        self.cut = False
+        self.stopping = False
         self._number = number
+        self._partition = partition
         self._timer: asyncio.TimerHandle | None = None
 
-    def prolong(self, until: float) -> None:
-        """Go on until that time of the loop, unless it is prolonged again before."""
-        self._cancel_timer()
-        self._timer = asyncio.get_running_loop().call_at(until, self._run_out)
+    def renew(self, until: float) -> None:
+        """Go on until that time of the loop, unless it is renewed again before."""
+        if not self.stopping:
+            self._cancel_timer()
+            self._timer = asyncio.get_running_loop().call_at(until, self._run_out)
 
     def stop(self) -> None:
         """Finish the batch in hand."""
+        self.stopping = True
         self._cancel_timer()
-        self.partition.stop()
+        self._partition.stop()
 
-    def cut_off(self, why: str) -> None:
+    def cancel(self, why: str) -> None:
         """End as soon as possible, with the batch in hand unfinished."""
-        log.warning("partition %d: %s", self._number, why)
-        self.cut = True
-        self.stop()
-        self.task.cancel()
+        if not self.stopping:
+            log.warning("partition %d: %s; stopping", self._number, why)
+            self.stop()
+            self.task.cancel()
 
     def _run_out(self) -> None:
         """Stop before another worker may begin."""
-        self.cut_off("its lease could not be prolonged; stopping")
+        self.cancel("its lease could not be renewed")
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -126,26 +130,27 @@ class Fleet:
         # Between our clock and the server's, and for the time that it takes to stop.
         self._margin = heartbeat
         self._at_work: dict[int, _AtWork] = {}
+        self._loops: list[asyncio.Task[None]] = []
         self._beats = 0
         self._said: tuple[object, ...] = ()
 
     async def run(self) -> None:
-        """Keep this worker's share of the partitions at work, until cancelled.
+        """Keep this worker's share of the partitions at work; `hand_back` is to follow.
 
         Raises what a partition raises: that the deployment is another one now, and bugs.
         """
-        while True:
-            waiting = False
-            try:
-                waiting = await self._round()
-            except UNAVAILABLE as error:
-                self._outage.note("fleet", error)
-            else:
-                self._outage.over("fleet")
-            await self._pause(self._heartbeat / (IMPATIENCE if waiting else 1))
+        # Apart, for on a cluster either may have to wait for a master that is not the other's.
+        self._loops = [
+            asyncio.create_task(self._keep_leases(), name="leases"),
+            asyncio.create_task(self._keep_share(), name="share"),
+        ]
+        await asyncio.wait(self._loops, return_when=asyncio.FIRST_COMPLETED)
+        _raise_what_failed(self._loops)
 
     async def hand_back(self) -> None:
         """Finish the batches in hand, and let others have the partitions at once."""
+        # Not by `run`: whoever cancels that does it until it ends, and would end this, too.
+        await cancelled(self._loops)
         try:
             await self._finish(list(self._at_work))
         finally:
@@ -153,14 +158,37 @@ class Fleet:
             await asyncio.wait([leaving], timeout=LEAVE_WITHIN)
             await cancelled([leaving])
 
-    async def _round(self) -> bool:
+    async def _keep_leases(self) -> None:
+        """Renew the leases at every heartbeat."""
+        while True:
+            held = [number for number, each in self._at_work.items() if not each.stopping]
+            try:
+                await self._leases.claim(held, partial(self._claimed, self._until(), start=False))
+            except UNAVAILABLE as error:
+                self._outage.note("leases", error)
+            else:
+                self._outage.over("leases")
+            await asyncio.sleep(self._heartbeat)
+
+    async def _keep_share(self) -> None:
+        """Take and give up partitions, as workers come and go."""
+        while True:
+            waiting = False
+            try:
+                waiting = await self._share()
+            except UNAVAILABLE as error:
+                self._outage.note("fleet", error)
+            else:
+                self._outage.over("fleet")
+            await self._pause(self._heartbeat / (IMPATIENCE if waiting else 1))
+
+    async def _share(self) -> bool:
         """Make one heartbeat; tell whether others still hold what is this worker's share."""
-        # First of all: when the heartbeat fails, leases may still be prolonged, in a cluster.
-        await self._hold(list(self._at_work))
         workers, known = await self._leases.beat(self._leases.ttl - self._margin)
         if known and not self._beats:
             log.warning(
-                "a worker named %s was there a moment ago: two at a time need two names",
+                "a worker named %s was there a moment ago: if it still is, one of the two needs "
+                "another name",
                 self._leases.name,
             )
         self._beats += 1
@@ -172,24 +200,32 @@ class Fleet:
         await self._leases.release(wanted.give)
         # A lease of ours without work is one that had to stop, or of a killed namesake.
         idle = {number for number in owners if owners[number] == name} - self._at_work.keys()
-        await self._hold([*idle.difference(wanted.give), *wanted.take])
+        take = [*idle.difference(wanted.give), *wanted.take]
+        await self._leases.claim(take, partial(self._claimed, self._until(), start=True))
         self._say(len(workers), wanted.share)
         return len(self._at_work) < wanted.share
 
-    async def _hold(self, numbers: list[int]) -> None:
-        """Take or prolong leases; start what is new, and cut off what somebody else has."""
-        asked = asyncio.get_running_loop().time()
-        until = asked + (self._leases.ttl - self._margin) / 1000
-        for number, owner in (await self._leases.claim(numbers)).items():
-            held = self._at_work.get(number)
-            if owner != self._leases.name:
-                if held is not None:
-                    held.cut_off(f"its lease is {owner}'s now; stopping")
-            elif held is None:
-                held = self._at_work[number] = self._start(number)
-                held.prolong(until)
-            elif not held.cut:
-                held.prolong(until)
+    def _until(self) -> float:
+        """Return the time of the loop at which a lease that is claimed now may run out."""
+        return asyncio.get_running_loop().time() + (self._leases.ttl - self._margin) / 1000
+
+    def _claimed(
+        self, until: float, number: int, owner: str | ResponseError, *, start: bool
+    ) -> None:
+        """Go on with a partition whose lease is ours, or start; stop where somebody else has it."""
+        held = self._at_work.get(number)
+        if isinstance(owner, ResponseError):
+            self._outage.note(f"lease {number}", owner)
+            return
+        self._outage.over(f"lease {number}")
+        if owner != self._leases.name:
+            if held is not None:
+                held.cancel(f"its lease is {owner}'s now")
+            return
+        if held is None and start:
+            held = self._at_work[number] = self._start(number)
+        if held is not None:
+            held.renew(until)
 
     def _start(self, number: int) -> _AtWork:
         partition = self._make(number)
@@ -208,18 +244,18 @@ class Fleet:
         _raise_what_failed(tasks)
 
     async def _drop(self, ending: Mapping[int, _AtWork]) -> None:
-        """Forget partitions when they have ended, and not before: this may be cut off by a stop."""
+        """Forget partitions when they have ended, and not before: this may be cancelled itself."""
         await cancelled([each.task for each in ending.values()])
         for number in ending:
             del self._at_work[number]
 
     async def _leave(self) -> None:
-        # Of all partitions: a claim that was cut off may have got through.
-        try:
-            await self._leases.release(range(self._leases.partitions))
-            await self._leases.leave()
-        except UNAVAILABLE as error:
-            log.debug("leases are left to run out: %s", error)
+        # Of all partitions: a claim that was cancelled may have got through. Beside each other, for
+        # on a cluster one may not get through.
+        leaving = self._leases.leave(), self._leases.release(range(self._leases.partitions))
+        for error in await asyncio.gather(*leaving, return_exceptions=True):
+            if error is not None:
+                log.debug("leases are left to run out: %r", error)
 
     async def _pause(self, seconds: float) -> None:
         """Wait for the next round, or for a partition to end."""
@@ -229,7 +265,14 @@ class Fleet:
         else:
             await asyncio.sleep(seconds)
         _raise_what_failed(tasks)
-        await self._drop({number: each for number, each in self._at_work.items() if each.cut})
+        ended = {
+            number: each
+            for number, each in self._at_work.items()
+            if each.stopping or each.task.done()
+        }
+        await self._drop(ended)
+        if ended:
+            self._said = ()  # that they are read again is news, even if nothing else has changed
 
     def _say(self, workers: int, share: int) -> None:
         """Tell the log what this worker has, whenever that changes."""

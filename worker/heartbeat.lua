@@ -14,5 +14,10 @@ if wrong then return wrong end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', workers, '-inf', string.format('(%.0f', now - within))
+-- A heartbeat of the future is from before the clock was set back, or of a master whose clock was
+-- ahead: it begins to age now.
+for _, early in ipairs(redis.call('ZRANGEBYSCORE', workers, string.format('(%.0f', now), '+inf')) do
+  redis.call('ZADD', workers, string.format('%.0f', now), early)
+end
 local added = redis.call('ZADD', workers, string.format('%.0f', now), name)
 return {added, unpack(redis.call('ZRANGE', workers, 0, -1))}

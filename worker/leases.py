@@ -1,8 +1,11 @@
 """One worker's entries in the keys of the fleet: its heartbeat and its leases."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+
+from redis.asyncio import RedisCluster
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as NoAnswerError
 
 from worker.connection import UNAVAILABLE, Client
 from worker.keys import Keys
@@ -16,6 +19,9 @@ _release = Script("release", flags="allow-oom")
 PATIENCE = 4
 """How many calls in a row may go without an answer until a lease runs out."""
 
+Told = Callable[[int, str | ResponseError], None]
+"""Takes the number of a partition and the owner of its lease, or what is wrong with the lease."""
+
 
 class Leases:
     """One worker's entries in the keys of the fleet."""
@@ -26,8 +32,8 @@ class Leases:
         self.ttl = ttl
         self._client = client
         self._keys = keys
-        # The cluster layout has each lease in its partition's slot, and a script stays in one.
-        self._one_by_one = keys.layout == "cluster"
+        # On a cluster each lease is in its partition's slot, and a script stays in one.
+        self._one_by_one = isinstance(client, RedisCluster)
 
     async def beat(self, within: int) -> tuple[list[str], bool]:
         """Note that this worker lives; return the live ones, and whether its name was there.
@@ -37,7 +43,7 @@ class Leases:
         added, *names = await _heartbeat.run(
             self._client, [self._keys.workers], [self.name, str(within)]
         )
-        return [name.decode() for name in names], not added
+        return list(map(_text, names)), not added
 
     async def leave(self) -> None:
         """Be no worker any more."""
@@ -45,34 +51,37 @@ class Leases:
 
     async def owners(self) -> dict[int, str | None]:
         """Return who owns each partition; where a part of a cluster is down, of those it can."""
-        found = await self._each(range(self.partitions), self._client.mget)
-        return {number: owner and owner.decode() for number, owner in found.items()}
+        found: dict[int, str | None] = {}
 
-    async def claim(self, numbers: Iterable[int]) -> dict[int, str]:
-        """Take or prolong leases; return who owns each, for as many as could be asked for."""
+        async def call(numbers: list[int], leases: list[str]) -> None:
+            for number, owner in zip(numbers, await self._client.mget(leases), strict=True):
+                found[number] = None if owner is None else _text(owner)
 
-        async def call(leases: list[str]) -> Sequence[bytes]:
-            owners: Sequence[bytes] = await _claim.run(
-                self._client, leases, [self.name, str(self.ttl)]
-            )
-            return owners
+        await self._each(range(self.partitions), call)
+        return found
 
-        claimed = await self._each(numbers, call)
-        return {number: owner.decode() for number, owner in claimed.items()}
+    async def claim(self, numbers: Iterable[int], told: Told) -> None:
+        """Take or renew leases; tell who owns each as soon as it is known, if it comes to be."""
+
+        async def call(numbers: list[int], leases: list[str]) -> None:
+            owners = await _claim.run(self._client, leases, [self.name, str(self.ttl)])
+            for number, owner in zip(numbers, owners, strict=True):
+                told(number, owner if isinstance(owner, ResponseError) else _text(owner))
+
+        await self._each(numbers, call)
 
     async def release(self, numbers: Iterable[int]) -> None:
         """Give back the leases among these that are this worker's."""
 
-        async def call(leases: list[str]) -> Sequence[None]:
+        async def call(_: list[int], leases: list[str]) -> None:
             await _release.run(self._client, leases, [self.name])
-            return [None] * len(leases)
 
         await self._each(numbers, call)
 
     async def _each(
-        self, numbers: Iterable[int], call: Callable[[list[str]], Awaitable[Sequence[Any]]]
-    ) -> dict[int, Any]:
-        """Call with the leases of partitions, slot by slot; raise only where every call failed.
+        self, numbers: Iterable[int], call: Callable[[list[int], list[str]], Awaitable[None]]
+    ) -> None:
+        """Call with partitions and their leases, slot by slot; raise only where every call failed.
 
         A part of a cluster that does not answer is not waited for as long as the others' leases
         last.
@@ -80,19 +89,21 @@ class Leases:
         numbers = list(numbers)
         groups = [[number] for number in numbers] if self._one_by_one else [numbers] * bool(numbers)
 
-        async def in_time(leases: list[str]) -> Sequence[Any]:
-            return await asyncio.wait_for(call(leases), self.ttl / 1000 / PATIENCE)
+        async def in_time(group: list[int]) -> None:
+            within = self.ttl / 1000 / PATIENCE
+            try:
+                leases = [self._keys.lease(number) for number in group]
+                await asyncio.wait_for(call(group, leases), within)
+            except TimeoutError:
+                raise NoAnswerError(f"no answer about leases within {within:g} s") from None
 
-        calls = (in_time([self._keys.lease(number) for number in group]) for group in groups)
+        calls = [in_time(group) for group in groups]
         replies = await asyncio.gather(*calls, return_exceptions=True)
-        found: dict[int, Any] = {}
-        errors = []
-        for group, reply in zip(groups, replies, strict=True):
-            if isinstance(reply, BaseException):
-                errors.append(reply)
-            else:
-                found.update(zip(group, reply, strict=True))
+        errors = [reply for reply in replies if isinstance(reply, BaseException)]
         for error in errors:
-            if not found or not isinstance(error, UNAVAILABLE):
+            if len(errors) == len(calls) or not isinstance(error, UNAVAILABLE):
                 raise error
-        return found
+
+
+def _text(name: bytes | str) -> str:
+    return name if isinstance(name, str) else name.decode(errors="replace")

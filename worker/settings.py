@@ -24,6 +24,9 @@ NAME_PATTERN = r"^[^\s\x00-\x1f\x7f-\x9f]*\Z"
 SHORTEST_HEARTBEAT = 10
 """Milliseconds: much less, and the fleet would keep the server busy with itself."""
 
+LONGEST_LEASE = 24 * 3_600_000
+"""Milliseconds: what a killed worker had would wait for longer than anybody looks away."""
+
 HEARTBEATS_PER_LEASE = 3
 """A lease must outlive a heartbeat that is lost, and the one after it that is late."""
 
@@ -99,12 +102,14 @@ def load_settings(
 
 
 def _check_lease(ttl: int, heartbeat: int) -> None:
+    if ttl > LONGEST_LEASE:
+        raise ConfigError(f"lease_ttl: {ttl} ms is too long: write at most 24h")
     if heartbeat < SHORTEST_HEARTBEAT:
         raise ConfigError(f"heartbeat: {heartbeat} ms is too short: write at least 10ms")
     if ttl < HEARTBEATS_PER_LEASE * heartbeat:
         raise ConfigError(
             f"lease_ttl: {ttl} ms is less than {HEARTBEATS_PER_LEASE} heartbeats "
-            f"of {heartbeat} ms: a lease would run out before it can be prolonged"
+            f"of {heartbeat} ms: a lease would run out before it can be renewed"
         )
 
 

@@ -148,7 +148,8 @@ def _workers(
     for name, heartbeat in zip(scores[::2], scores[1::2], strict=True):
         worker = name.decode(errors="replace")
         held = [view.number for view in partitions if view.owner == worker]
-        yield WorkerView(worker, max(0, now - int(float(heartbeat))) / 1000, held)
+        age = now - min(max(float(heartbeat), 0.0), now)
+        yield WorkerView(worker, age / 1000, held)
 
 
 def _text(raw: bytes | None) -> str | None:

@@ -7,12 +7,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from redis.crc import key_slot
 
 from tests.acceptance.producers import produce
 from tests.acceptance.tracker import Tracker, assert_as_modelled, drained, tracker
 from tests.clusters import Cluster
 from tests.events import NOW, id_in, update
-from tests.servers import Client, Server, binaries, wait_until
+from tests.servers import Client, Server, binaries, free_port, wait_until
 from worker.keys import Keys
 
 CLUSTER = Keys("status", "cluster")
@@ -159,7 +160,7 @@ def test_a_slot_moves_while_events_flow(cluster: Cluster, client: Client) -> Non
 def test_leases_are_kept_while_a_slot_moves(
     cluster: Cluster, client: Client, workers: list[Tracker]
 ) -> None:
-    """A lease that moved ahead of its slot is prolonged by ASK: nobody loses a partition."""
+    """A lease that moved ahead of its slot is renewed by ASK: nobody loses a partition."""
     before = [client.get(CLUSTER.lease(number)) for number in range(4)]
     moving = CLUSTER.lease(0)
     move = cluster.begin_move(moving)
@@ -175,11 +176,79 @@ def test_leases_are_kept_while_a_slot_moves(
 
         first = left()
         assert first > 0
-        wait_until(lambda: left() > first)  # it only grows when it is prolonged
+        wait_until(lambda: left() > first)  # it only grows when it is renewed
     move.end()
     assert [client.get(CLUSTER.lease(number)) for number in range(4)] == before
     for each in workers:
         assert "its lease" not in each.log
+
+
+def test_a_master_that_hangs_holds_up_only_its_own(tmp_path: Path) -> None:
+    """Where `workers` is on the one that hangs, the others' leases are renewed, and are read on."""
+    options = ["--cluster-require-full-coverage", "no"]
+    with (
+        Cluster(binaries()["valkey"], tmp_path / "cluster", *options) as cluster,
+        cluster.client() as client,
+    ):
+        keys = prefix_with_workers_beside_a_partition(cluster)
+        hung = cluster.master_of(keys.workers)
+        held_up = [n for n in range(4) if cluster.master_of(keys.events(n)) is hung]
+        others = [n for n in range(4) if n not in held_up]
+        options = ["--prefix", keys.prefix, "--layout", "cluster", "--redis-url", cluster.seeds]
+        with tracker(tmp_path / "worker", *options) as worker:
+            worker.says("reading 4 of 4 partitions")
+            cluster.kill(cluster.replica_of(hung))  # or it would take over
+            hung.signal(signal.SIGSTOP)
+            try:
+                for number in held_up:
+                    worker.says(f"partition {number}: its lease could not be renewed")
+                for number in others:
+                    client.xadd(keys.events(number), {"data": update(id_in(number), "pending")})
+                    status = keys.partition(number).status("task", id_in(number))
+                    wait_until(partial(client.exists, status))
+                    assert f"partition {number}: its lease" not in worker.log
+            finally:
+                hung.signal(signal.SIGCONT)
+            wait_until(lambda: worker.log.count("reading 4 of 4 partitions") > 1, within=40)
+
+
+def prefix_with_workers_beside_a_partition(cluster: Cluster) -> Keys:
+    """Return keys of which `workers` is on a master with some of the partitions, but not all."""
+    for number in range(100):
+        keys = Keys(f"status{number}", "cluster")
+        masters = [cluster.master_of(keys.events(partition)) for partition in range(4)]
+        if 0 < masters.count(cluster.master_of(keys.workers)) < 4:
+            return keys
+    raise AssertionError("every partition is on one master")
+
+
+def test_a_cluster_that_has_no_slots_yet_is_waited_for(tmp_path: Path) -> None:
+    """Whoever starts a cluster starts its nodes first; workers may be there before it is one."""
+    options = ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+    with Server(binaries()["valkey"], tmp_path / "server", *options) as server:
+        arguments = ["--redis-url", server.url, "--layout", "cluster"]
+        with tracker(tmp_path / "worker", *arguments) as worker, server.client() as client:
+            worker.says("trying again until it works")
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            worker.says("reading 4 of 4 partitions")
+            stream = CLUSTER.events(0)
+            client.execute_command("CLUSTER", "DELSLOTS", key_slot(stream.encode()))
+            wait_until(lambda: worker.log.count("trying again until it works") > 1)
+            client.execute_command("CLUSTER", "ADDSLOTS", key_slot(stream.encode()))
+            client.xadd(stream, {"data": update(id_in(0), "pending")})
+            status = CLUSTER.partition(0).status("task", id_in(0))
+            wait_until(partial(client.exists, status), within=40)
+            assert worker.stop() == 0
+
+
+def test_a_deployment_with_the_other_layout(
+    cluster: Cluster, client: Client, tmp_path: Path
+) -> None:
+    """`auto` does not take what has no place on a cluster: data that somebody copied there."""
+    client.hset("status:meta", mapping={"version": "1", "partitions": "4", "layout": "single"})
+    with tracker(tmp_path, "--redis-url", cluster.url, "--layout", "auto") as refused:
+        assert refused.exit_code() == 78, refused.log
+    assert "no place on a Redis Cluster" in refused.log
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_a_worker_that_cannot_reach_the_server_stops_in_time(
         wait_until(lambda: shares(redis_client) == {"a": 4})
         proxy.freeze()
         for number in range(4):
-            a.says(f"partition {number}: its lease could not be prolonged; stopping")
+            a.says(f"partition {number}: its lease could not be renewed; stopping")
         assert shares(redis_client) == {"a": 4}, "it stopped after its leases had run out"
         with fleet(tmp_path, server.url, "b", **slow):
             wait_until(lambda: shares(redis_client) == {"b": 4})

@@ -21,7 +21,7 @@ QUICK = Pace(ttl=2_000, heartbeat=200)
 
 MIXED = 12.0
 """Seconds of harm in each round but the first."""
-ROUND = 25.0
+ROUND = 30.0
 """Seconds that such a round takes, with all that is before and after the harm."""
 
 

@@ -1,4 +1,4 @@
-"""A deployment to do harm to: a server, workers that share its work, and a proxy for each."""
+"""A deployment to do harm to: a server, workers that share its work, and the ways between."""
 
 import signal
 from contextlib import ExitStack
@@ -26,6 +26,35 @@ class Pace(NamedTuple):
     """Milliseconds that a lease lasts."""
     heartbeat: int
     """Milliseconds."""
+
+
+COMMIT = f"\r\n{KEYS.partition(0).changes}\r\n".encode()
+"""What a commit has on the wire, whether its script is sent by hash or whole, and nothing else."""
+
+
+class Way(Proxy):
+    """The way between one worker and the server."""
+
+    def __init__(self, behind: Server) -> None:
+        super().__init__(behind)
+        self._freezes = False
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing gets through."""
+        return not self.flows.is_set()
+
+    def freeze_at_commit(self) -> None:
+        """Freeze as soon as a commit comes, with the commit on the way."""
+        self._freezes = True
+
+    def take_wanted(self, said: bytes, new: int) -> bytes:
+        """Look at what is about to be passed on to the server, and hold it back."""
+        if self._freezes and COMMIT in said[-new - len(COMMIT) :]:
+            self._freezes = False
+            self.freeze()
+            self.flows.wait()
+        return super().take_wanted(said, new)
 
 
 class Worker(Tracker):
@@ -60,7 +89,7 @@ class Worker(Tracker):
 
 
 class Deployment:
-    """A server on loopback and so many workers, each of which reaches it through its own proxy."""
+    """A server on loopback and so many workers, each of which has its own way to it."""
 
     def __init__(self, binary: Path, folder: Path, *, workers: int, pace: Pace) -> None:
         # With `everysec` a write waits for the last one's fsync, and replies do not wait for the
@@ -69,7 +98,7 @@ class Deployment:
             binary, folder / "server", "--appendonly", "yes", "--appendfsync", "no"
         )
         self.pace = pace
-        self.proxies: list[Proxy] = []
+        self.ways: list[Way] = []
         self.workers: list[Worker] = []
         self._folders = [folder / f"worker-{number}" for number in range(workers)]
         self._births = count(1)
@@ -81,7 +110,7 @@ class Deployment:
             self._ending.callback(self.server.stop, signal.SIGKILL)
             self.server.start()
             for number in range(len(self._folders)):
-                self.proxies.append(self._ending.enter_context(Proxy(self.server)))
+                self.ways.append(self._ending.enter_context(Way(self.server)))
                 self.workers.append(self._worker(number))
             self._ending = self._ending.pop_all()
         return self
@@ -93,7 +122,7 @@ class Deployment:
         folder = self._folders[number]
         # A new name each time: one that comes back under its old name owns its leases already.
         name = f"{folder.name}.{next(self._births)}"
-        worker = Worker(name, folder, self.proxies[number].url, self.pace)
+        worker = Worker(name, folder, self.ways[number].url, self.pace)
         self._ending.callback(worker.kill)
         return worker
 
@@ -108,7 +137,7 @@ class Deployment:
     @property
     def swallowed(self) -> int:
         """How many replies were lost on their way."""
-        return sum(proxy.swallowed for proxy in self.proxies)
+        return sum(way.swallowed for way in self.ways)
 
     @property
     def log(self) -> str:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import redis
 
-from tests.chaos.deployment import KEYS, Deployment, FindingError
+from tests.chaos.deployment import COMMIT, Deployment, FindingError
 from tests.servers import Client, wait_until
 
 ServerFault = Callable[[Deployment], AbstractContextManager[None]]
@@ -25,9 +25,6 @@ class WorkerFault(Protocol):
     def __call__(self, deployment: Deployment, number: int) -> AbstractContextManager[None]:
         """Strike."""
 
-
-COMMIT = f"\r\n{KEYS.partition(0).changes}\r\n".encode()
-"""What a commit has on the wire, whether its script is sent by hash or whole, and nothing else."""
 
 SPIN = "for _ = 1, 1e10 do end"
 """A script that takes minutes, but not for ever: nobody is left to kill it when the runner dies."""
@@ -56,11 +53,13 @@ def worker_frozen(deployment: Deployment, number: int) -> Iterator[None]:
 
 @contextmanager
 def worker_held_up(deployment: Deployment, number: int) -> Iterator[None]:
-    """What it and the server say to each other arrives late: a commit, when others commit, too."""
+    """A commit comes late, when others have committed; nor does anything else get through."""
     deployment.workers[number].expect_running()
-    deployment.proxies[number].freeze()
+    way = deployment.ways[number]
+    way.freeze_at_commit()
+    wait_until(lambda: way.frozen)
     yield
-    deployment.proxies[number].thaw()
+    way.thaw()
 
 
 @contextmanager
@@ -90,8 +89,8 @@ def connections_killed(deployment: Deployment) -> Iterator[None]:
 @contextmanager
 def connections_cut(deployment: Deployment) -> Iterator[None]:
     """The way between the workers and the server breaks; the server goes on with what it got."""
-    for proxy in deployment.proxies:
-        proxy.cut()
+    for way in deployment.ways:
+        way.cut()
     yield
 
 
@@ -99,12 +98,12 @@ def connections_cut(deployment: Deployment) -> Iterator[None]:
 def reply_swallowed(deployment: Deployment) -> Iterator[None]:
     """A connection is lost between a commit and its reply: at least once, the next one there is."""
     before = deployment.swallowed
-    for proxy in deployment.proxies:
-        proxy.swallow_reply_to(COMMIT)
+    for way in deployment.ways:
+        way.swallow_reply_to(COMMIT)
     yield
     wait_until(lambda: deployment.swallowed > before)
-    for proxy in deployment.proxies:
-        proxy.swallow_reply_to(b"")
+    for way in deployment.ways:
+        way.swallow_reply_to(b"")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from tests.chaos.deployment import KEYS, PARTITIONS, FindingError
 from tests.servers import Client, Server
 from worker.keys import partition_of
 
-BATCH = 100
+BATCH = 25
 """Updates that are sent at once."""
 
 TRY_AGAIN_AFTER = 0.02

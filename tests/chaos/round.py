@@ -97,7 +97,13 @@ def _measure(deployment: Deployment, chance: random.Random) -> Measured:
     """Let one worker after the other go and come back, with nothing else wrong."""
     with deployment.client() as client:
         wait_until(lambda: _whole(sample(client)))
-    causes = [faults.worker_killed, faults.worker_frozen, faults.worker_stopped]
+    causes = [
+        faults.worker_killed,
+        faults.worker_stopped,
+        faults.worker_frozen,
+        # Here, where no other fault takes the connection from the commit that waits.
+        faults.worker_held_up,
+    ]
     with Sampler(deployment.server) as sampler:
         absences = [
             _absence(deployment, sampler, cause, chance.randrange(WORKERS))

@@ -126,6 +126,25 @@ async def test_a_vanished_hash_is_a_moved_cursor(line: MakeLine, redis_client: C
     assert redis_client.keys() == []
 
 
+async def test_a_first_batch_does_not_outlive_a_flush(line: MakeLine, redis_client: Client) -> None:
+    """Where another owner has begun anew at 0-0, a late commit must not bring the old status."""
+    late, other = line(), line()
+    await late.attach()
+    # With the ID of an earlier time: what is added after the flush has another one.
+    redis_client.xadd(late.own.events, {"data": update(id_in(0), "pending")}, id=f"{NOW}-0")
+    batch = await late.fold()
+    redis_client.flushdb()
+    await other.attach()
+    fill(redis_client, other.own.events, update(id_in(0, prefix="new"), "pending"))
+    before = everything(redis_client)
+    with pytest.raises(CursorMovedError, match="0-0"):
+        await late.store.commit(batch)
+    assert everything(redis_client) == before
+    await late.attach()
+    await late.turn()
+    assert redis_client.keys("status:task:*") == [f"status:task:{id_in(0, prefix='new')}"]
+
+
 @pytest.mark.parametrize(
     "key",
     [

@@ -1,6 +1,6 @@
 """Heartbeats and leases on a real server."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,13 @@ WITHIN = 9_000
 MakeLeases = Callable[[str], Leases]
 
 
+async def claim(leases: Leases, numbers: Iterable[int]) -> dict[int, str | redis.ResponseError]:
+    """Claim leases; return what was told of them."""
+    told: dict[int, str | redis.ResponseError] = {}
+    await leases.claim(numbers, told.__setitem__)
+    return told
+
+
 @pytest.fixture
 async def leases(server: Server) -> AsyncIterator[MakeLeases]:
     """Make the leases of a worker, of four partitions."""
@@ -30,20 +37,20 @@ async def leases(server: Server) -> AsyncIterator[MakeLeases]:
 async def test_a_lease_has_one_owner(leases: MakeLeases, redis_client: Client) -> None:
     """Who comes second is told who was first, and changes nothing."""
     one, two = leases("one"), leases("two")
-    assert await one.claim([0, 2]) == {0: "one", 2: "one"}
-    assert await two.claim([2, 3]) == {2: "one", 3: "two"}
+    assert await claim(one, [0, 2]) == {0: "one", 2: "one"}
+    assert await claim(two, [2, 3]) == {2: "one", 3: "two"}
     assert await two.owners() == {0: "one", 1: None, 2: "one", 3: "two"}
     assert redis_client.get("status:lease:{3}") == "two"
 
 
-async def test_only_the_owner_prolongs_it(leases: MakeLeases, redis_client: Client) -> None:
+async def test_only_the_owner_renews_it(leases: MakeLeases, redis_client: Client) -> None:
     """A lease that is ours begins anew; asking for another's does not keep it alive."""
     one, two = leases("one"), leases("two")
-    await one.claim([0, 1])
+    await claim(one, [0, 1])
     redis_client.pexpire("status:lease:{0}", 5_000)
     redis_client.pexpire("status:lease:{1}", 5_000)
-    await one.claim([0])
-    await two.claim([1])
+    await claim(one, [0])
+    await claim(two, [1])
     assert redis_client.pttl("status:lease:{0}") > 5_000
     assert redis_client.pttl("status:lease:{1}") <= 5_000
 
@@ -51,8 +58,8 @@ async def test_only_the_owner_prolongs_it(leases: MakeLeases, redis_client: Clie
 async def test_only_the_owner_gives_it_back(leases: MakeLeases, redis_client: Client) -> None:
     """A worker that was too slow must not end the lease of the one who took over."""
     one, two = leases("one"), leases("two")
-    await one.claim([0])
-    await two.claim([1])
+    await claim(one, [0])
+    await claim(two, [1])
     await two.release(range(4))
     assert await one.owners() == {0: "one", 1: None, 2: None, 3: None}
 
@@ -82,44 +89,65 @@ async def test_a_full_server_takes_heartbeats_and_leases(
     with pytest.raises(redis.ResponseError, match="maxmemory"):
         redis_client.set("any", "key")
     assert (await one.beat(WITHIN))[0] == ["one"]
-    assert await one.claim([0]) == {0: "one"}
+    assert await claim(one, [0]) == {0: "one"}
     await one.release([0])
     assert redis_client.exists("status:lease:{0}") == 0
 
 
-@pytest.mark.parametrize("key", ["status:workers", "status:lease:{1}"])
-async def test_a_key_of_another_type_is_named(
-    leases: MakeLeases, redis_client: Client, key: str
+async def test_a_lease_of_another_type_is_named(leases: MakeLeases, redis_client: Client) -> None:
+    """Somebody else's key is not overwritten, and the other partitions go on."""
+    redis_client.hset("status:lease:{1}", "some", "thing")
+    told = await claim(leases("one"), [0, 1, 2])
+    assert (told[0], told[2]) == ("one", "one")
+    assert "status:lease:{1} holds a hash" in str(told[1])
+    assert redis_client.hgetall("status:lease:{1}") == {"some": "thing"}
+
+
+async def test_a_set_of_workers_of_another_type_is_named(
+    leases: MakeLeases, redis_client: Client
 ) -> None:
-    """Somebody else's key is not overwritten, and the error says which it is."""
-    redis_client.hset(key, "some", "thing")
+    """It is waited for, until somebody moves it away."""
+    redis_client.set("status:workers", "mine")
+    with pytest.raises(redis.ResponseError, match="status:workers holds a string"):
+        await leases("one").beat(WITHIN)
+    assert redis_client.get("status:workers") == "mine"
+
+
+async def test_a_heartbeat_of_the_future_ages(leases: MakeLeases, redis_client: Client) -> None:
+    """A clock that was set back does not keep a dead worker alive for as long as it was ahead."""
+    redis_client.zadd("status:workers", {"dead": 9e15})
+    await leases("one").beat(WITHIN)
+    seconds, _ = redis_client.time()
+    assert redis_client.zscore("status:workers", "dead") <= (seconds + 1) * 1000
+
+
+async def test_names_that_are_no_text_stop_nothing(
+    leases: MakeLeases, redis_client: Client
+) -> None:
+    """Whatever somebody wrote there by hand, it is somebody's name."""
+    redis_client.set("status:lease:{0}", b"\xff")
     one = leases("one")
-
-    async def beat_and_claim() -> None:
-        await one.beat(WITHIN)
-        await one.claim([0, 1])
-
-    with pytest.raises(redis.ResponseError) as refused:
-        await beat_and_claim()
-    assert f"{key} holds a hash" in str(refused.value)
-    assert redis_client.hgetall(key) == {"some": "thing"}
-    assert redis_client.exists("status:lease:{0}") == 0
+    await one.beat(WITHIN)
+    redis_client.zadd("status:workers", {b"\xfe": redis_client.zscore("status:workers", "one")})
+    assert (await claim(one, [0, 1]))[1] == "one"
+    assert len((await one.beat(WITHIN))[0]) == 2
+    assert (await one.owners())[0] not in (None, "one")
 
 
 async def test_in_a_cluster_each_lease_is_in_its_partitions_slot(tmp_path: Path) -> None:
-    """Where one master is gone, the leases on the others can be prolonged all the same."""
+    """Where one master is gone, the leases on the others can be renewed all the same."""
     options = ["--cluster-require-full-coverage", "no"]
     with Cluster(binaries()["valkey"], tmp_path / "cluster", *options) as cluster:
         client = await reach(cluster.seeds)
         keys = Keys("status", "cluster")
         one = Leases(client, keys, 4, name="one", ttl=TTL)
         try:
-            assert await one.claim(range(4)) == dict.fromkeys(range(4), "one")
+            assert await claim(one, range(4)) == dict.fromkeys(range(4), "one")
             masters = {number: cluster.master_of(keys.lease(number)) for number in range(4)}
             assert len(set(masters.values())) > 1
             cluster.replica_of(masters[0]).stop()
             cluster.kill(masters[0])
             reached = [number for number in range(4) if masters[number] is not masters[0]]
-            assert await one.claim(range(4)) == dict.fromkeys(reached, "one")
+            assert await claim(one, range(4)) == dict.fromkeys(reached, "one")
         finally:
             await close(client)

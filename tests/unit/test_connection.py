@@ -63,6 +63,12 @@ def test_the_password_arrives() -> None:
     assert (given["host"], given["port"], given["db"]) == ("h", 1, 2)
 
 
+def test_a_url_that_is_none_is_not_shown() -> None:
+    """Where it cannot be taken apart, it cannot be said what of it is a password."""
+    assert without_secrets("redis://me:hun\uff1ater2@h") == "redis_url"
+    assert without_secrets("redis://:hunter2@[::1") == "redis_url"
+
+
 def test_sentinels_have_passwords_of_their_own() -> None:
     """Neither is told to the other: the master's goes to the master only."""
     url = "rediss+sentinel://me:pa%2Fss@h:1,i/my%20master/3?sentinel_password=s%26t&ssl_cert_reqs=none"
@@ -104,6 +110,10 @@ def test_sentinels_have_passwords_of_their_own() -> None:
         pytest.param("redis+sentinel://:hunter2@h:1/a/b", id="database by name, of Sentinels"),
         pytest.param("redis+sentinel://:hun/ter2@h:1/a", id="slash, of Sentinels"),
         pytest.param("redis+sentinel://h:1/a?hunter2=x", id="unknown option, of Sentinels"),
+        pytest.param("redis+sentinel://:1/hunter2@h:1", id="slash and no service, of Sentinels"),
+        pytest.param("redis+sentinel:///a", id="no Sentinel"),
+        pytest.param("redis://:hunter2@h:1,", id="empty host"),
+        pytest.param("redis://me:hun\uff1ater2@h", id="full-width colon in the password"),
         pytest.param("unix+sentinel://:hunter2@h:1/a", id="Sentinels by socket"),
         pytest.param("redis://:hunter2@h?foo=1", id="unknown option"),
         pytest.param("redis://:hunter2@h?socket_timeout=soon", id="option of another type"),

@@ -231,3 +231,23 @@ def test_a_close_miss_among_the_variables_is_warned_of(
         settings = settings_from(tmp_path, "", environment)
     assert settings == settings_from(tmp_path)
     assert caplog.messages == ["STATUS_REDIS_URI: no such setting; did you mean STATUS_REDIS_URL?"]
+
+
+@pytest.mark.parametrize(
+    ("ttl", "heartbeat", "named"),
+    [
+        ("1s", "500ms", "lease_ttl: 1000 ms is less than 3 heartbeats of 500 ms"),
+        ("1s", "9ms", "heartbeat: 9 ms is too short"),
+        ("25h", "1s", "lease_ttl: 90000000 ms is too long"),
+    ],
+)
+def test_leases_that_cannot_work(ttl: str, heartbeat: str, named: str) -> None:
+    """A lease outlives some heartbeats, and is over before everybody has forgotten its owner."""
+    with pytest.raises(ConfigError, match=named):
+        load_settings(environment={"STATUS_LEASE_TTL": ttl, "STATUS_HEARTBEAT": heartbeat})
+
+
+def test_a_lease_of_three_heartbeats_works() -> None:
+    """The shortest that may be configured."""
+    environment = {"STATUS_LEASE_TTL": "1.5s", "STATUS_HEARTBEAT": "500ms"}
+    assert load_settings(environment=environment).lease_ttl == 1500

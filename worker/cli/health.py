@@ -60,6 +60,11 @@ def _problems(survey: Survey, max_lag: MaxLag | None) -> Iterator[str]:
     for view in survey.partitions:
         if view.owner is None:
             yield f"partition {view.number} has no owner"
+        elif view.lease_left is None:
+            yield (
+                f"partition {view.number} stays with {view.owner} for ever: its lease does not "
+                "run out; delete it"
+            )
         excess = max_lag and max_lag.excess(view)
         if excess:
             yield f"partition {view.number} lags by {excess}"
