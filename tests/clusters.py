@@ -3,12 +3,12 @@
 import signal
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import redis
 from redis.crc import key_slot
 
-from tests.servers import Client, Server, free_port, wait_until
+from tests.servers import Client, Running, Server, free_port, wait_until
 
 MASTERS = 3
 SLOTS = 16_384
@@ -49,7 +49,7 @@ class Node(Server):
         return str(self.cluster("MYID"))
 
 
-class Cluster:
+class Cluster(Running):
     """Six nodes: at first the first three are masters, and the others their replicas."""
 
     def __init__(self, binary: Path, folder: Path, *options: str) -> None:
@@ -80,17 +80,6 @@ class Cluster:
         """End every node, at once: a master that is asked to stop may wait for its replica."""
         for node in self.nodes:
             node.stop(signal.SIGKILL)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def client(self) -> Client:
         """Return a client of the cluster; in its replies, which are text, any bytes survive."""

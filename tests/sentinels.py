@@ -3,11 +3,11 @@
 import signal
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import redis
 
-from tests.servers import Client, Server, wait_until
+from tests.servers import Client, Running, Server, wait_until
 
 NAME = "mymaster"
 
@@ -46,7 +46,7 @@ class Sentinel(Configured):
             client.execute_command("SENTINEL DEBUG", *PERIODS)
 
 
-class Sentinels:
+class Sentinels(Running):
     """Two servers, the first of which is the master at first, and three sentinels."""
 
     def __init__(self, binary: Path, folder: Path, *options: str) -> None:
@@ -77,17 +77,6 @@ class Sentinels:
         """End all, at once: a master that is asked to stop may wait for its replica."""
         for server in (*self.sentinels, *self.servers):
             server.stop(signal.SIGKILL)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def client(self) -> Client:
         """Return a client of the server that is the master now."""

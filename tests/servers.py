@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -50,7 +51,30 @@ def free_port() -> int:
             return port
 
 
-class Server:
+class Running(ABC):
+    """What is started where a `with` block begins, and ended in any case."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it, and wait until it can be used."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End it, however far it came."""
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class Server(Running):
     """One server process on loopback, with its data in a folder."""
 
     def __init__(self, binary: Path, folder: Path, *options: str) -> None:
@@ -103,17 +127,6 @@ class Server:
         """Send it a signal."""
         if self._process is not None:
             self._process.send_signal(number)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def client(self, **options: Any) -> Client:
         """Return a client whose replies are text, in which any bytes survive."""
