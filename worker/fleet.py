@@ -184,7 +184,8 @@ class Fleet:
 
     async def _share(self) -> bool:
         """Make one heartbeat; tell whether others still hold what is this worker's share."""
-        workers, known = await self._leases.beat(self._leases.ttl - self._margin)
+        # As long as a lease: a dead worker's share and its partitions are free at about one time.
+        workers, known = await self._leases.beat(self._leases.ttl)
         if known and not self._beats:
             log.warning(
                 "a worker named %s was there a moment ago: if it still is, one of the two needs "
