@@ -168,8 +168,8 @@ def _sentinel_master(parts: SplitResult) -> Redis:
     hosts = _each_host(parts._replace(scheme=scheme, path=path[2] or "", query=own))
     if not all(map(_can_be_used, hosts)):
         raise ValueError("not a URL of Sentinels")
-    common: dict[str, Any] = {**parse_url(hosts[0].geturl()), **_ours}
-    common.pop("host", None), common.pop("port", None)
+    first: dict[str, Any] = {**parse_url(hosts[0].geturl())}
+    common = {name: first[name] for name in first.keys() - {"host", "port"}} | _ours
     if common.pop("connection_class", None) is SSLConnection:
         common["ssl"] = True
     for_sentinels = {

@@ -131,7 +131,7 @@ class Fleet:
         self._margin = heartbeat
         self._at_work: dict[int, _AtWork] = {}
         self._loops: list[asyncio.Task[None]] = []
-        self._beats = 0
+        self._joined = False
         self._said: tuple[object, ...] = ()
 
     async def run(self) -> None:
@@ -186,13 +186,13 @@ class Fleet:
         """Make one heartbeat; tell whether others still hold what is this worker's share."""
         # As long as a lease: a dead worker's share and its partitions are free at about one time.
         workers, known = await self._leases.beat(self._leases.ttl)
-        if known and not self._beats:
+        if known and not self._joined:
             log.warning(
                 "a worker named %s was there a moment ago: if it still is, one of the two needs "
                 "another name",
                 self._leases.name,
             )
-        self._beats += 1
+        self._joined = True
         name = self._leases.name
         owners: dict[int, str | None] = dict.fromkeys(self._at_work, name)
         owners |= await self._leases.owners()

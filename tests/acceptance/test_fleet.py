@@ -93,7 +93,7 @@ def test_a_stopped_worker_hands_everything_back(
 def test_a_killed_workers_partitions_move(
     server: Server, redis_client: Client, tmp_path: Path
 ) -> None:
-    """Once its leases have run out, and not before, the other one has all partitions."""
+    """When its leases have run out the other one has all partitions, and goes on with them."""
     with fleet(tmp_path, server.url, "a", "b") as [a, b]:
         wait_until(lambda: shares(redis_client) == {"a": 2, "b": 2})
         produce(redis_client, SINGLE, seed=1, count=20_000)
