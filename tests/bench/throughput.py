@@ -9,81 +9,30 @@ blocking one with hiredis. Rounds are interleaved; the last line is the median o
 
 import argparse
 import asyncio
-import random
 import statistics
 import tempfile
 import time
-import uuid
-import zlib
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
-import msgspec
 import redis
 
+from tests.bench.workload import PREFIX, Workload, restore
 from worker.app import Worker
 from worker.embedded import embedded_server
 from worker.lifecycle import load_lifecycles
 from worker.settings import Settings, load_settings
 
-PARTITIONS = 4
-IN_FLIGHT = 2_000
-STEPS = ["pending", "waiting", *["running"] * 5, "completed"]
-PREFIX = "bench"
 
-
-def backlog(events: int) -> Iterator[tuple[int, bytes]]:
-    """Yield ``(partition, data)``: tasks in flight move on in random order, and new ones follow."""
-    random.seed(1)
-    now = int(time.time() * 1000) - 10_000
-    flight = [(str(uuid.UUID(int=random.getrandbits(128))), 0) for _ in range(IN_FLIGHT)]
-    for number in range(events):
-        place = random.randrange(IN_FLIGHT)
-        task, step = flight[place]
-        update: dict[str, object] = {"kind": "task", "id": task, "phase": STEPS[step]}
-        if STEPS[step] == "running":
-            update["progress"] = (step - 2) / 5
-        update["updatedAt"] = now + number // 100
-        yield zlib.crc32(task.encode()) % PARTITIONS, msgspec.json.encode(update)
-        done = step + 1 == len(STEPS)
-        flight[place] = (
-            (str(uuid.UUID(int=random.getrandbits(128))), 0) if done else (task, step + 1)
-        )
-
-
-def stream(partition: int) -> str:
-    """Return the key of a partition's stream, as a producer spells it."""
-    return f"{PREFIX}:events:{{{partition}}}"
-
-
-def load(client: redis.Redis, events: int) -> dict[str, bytes]:
-    """Add the backlog, and return the streams as the server dumps them."""
-    pipeline = client.pipeline(transaction=False)
-    for number, (partition, data) in enumerate(backlog(events), start=1):
-        pipeline.xadd(stream(partition), {"data": data})
-        if number % 5_000 == 0:
-            pipeline.execute()
-    pipeline.execute()
-    return {stream(number): client.dump(stream(number)) or b"" for number in range(PARTITIONS)}
-
-
-def restore(client: redis.Redis, dumps: dict[str, bytes]) -> None:
-    """Empty the database but for the streams."""
-    client.flushdb()
-    for key, dump in dumps.items():
-        client.restore(key, 0, dump)
-
-
-def drain_doing_nothing(client: redis.Redis, events: int) -> float:
+def drain_doing_nothing(client: redis.Redis, workload: Workload) -> float:
     """Read and acknowledge everything; return events per second."""
-    for number in range(PARTITIONS):
-        client.xgroup_create(stream(number), "nothing", "0")
+    streams = workload.streams()
+    for key in streams:
+        client.xgroup_create(key, "nothing", "0")
     began = time.perf_counter()
     seen = 0
-    while seen < events:
-        for number in range(PARTITIONS):
-            key = stream(number)
+    while seen < workload.events:
+        for key in streams:
             reply = client.execute_command(  # type: ignore[no-untyped-call]
                 "XREADGROUP", "GROUP", "nothing", "one", "COUNT", 1000, "STREAMS", key, ">"
             )
@@ -91,7 +40,7 @@ def drain_doing_nothing(client: redis.Redis, events: int) -> float:
                 entries = reply[0][1]
                 client.xack(key, "nothing", *[entry[0] for entry in entries])
                 seen += len(entries)
-    return events / (time.perf_counter() - began)
+    return workload.events / (time.perf_counter() - began)
 
 
 async def drain(settings: Settings, events: int) -> float:
@@ -109,40 +58,43 @@ async def drain(settings: Settings, events: int) -> float:
     return rate
 
 
-def check(client: redis.Redis, events: int) -> None:
+def check(client: redis.Redis, workload: Workload) -> None:
     """Refuse to quote a rate for work that was not done."""
     entries = sum(
         int(client.hget(f"{PREFIX}:partition:{{{number}}}", "entries") or 0)
-        for number in range(PARTITIONS)
+        for number in range(workload.partitions)
     )
     completed = int(client.hget(f"{PREFIX}:counts:task", "completed") or 0)
     rejected = client.xlen(f"{PREFIX}:rejected")
-    if entries != events or rejected or not completed:
-        raise SystemExit(f"wrong work: {entries=} {completed=} {rejected=} of {events} events")
+    if entries != workload.events or rejected or not completed:
+        raise SystemExit(
+            f"wrong work: {entries=} {completed=} {rejected=} of {workload.events} events"
+        )
 
 
-def measure(url: str, events: int, rounds: int) -> None:
+def measure(url: str, workload: Workload, rounds: int) -> None:
     """Print both rates for each round, and the median of the ratios as the last line."""
     client = redis.Redis.from_url(url, protocol=2)
     client.set_response_callback("XREADGROUP", lambda reply, **_: reply)
     # Restoring the backlog sets off rewrites of the append-only file, in a process of their own
     # that would take a core from whichever loop comes next.
     client.config_set("auto-aof-rewrite-percentage", 0)
-    dumps = load(client, events)
+    dumps = workload.load(client)
     info = client.info("server")
     version = info.get("valkey_version") or info["redis_version"]
     server = f"{info.get('server_name', 'redis')} {version}"
-    print(f"{events:,} events, {PARTITIONS} partitions, {server}")
+    print(f"{workload.events:,} events, {workload.partitions} partitions, {server}")
     settings = load_settings(
-        environment={}, options={"redis_url": url, "prefix": PREFIX, "partitions": PARTITIONS}
+        environment={},
+        options={"redis_url": url, "prefix": PREFIX, "partitions": workload.partitions},
     )
     ratios = []
     for number in range(1, rounds + 1):
         restore(client, dumps)
-        nothing = drain_doing_nothing(client, events)
+        nothing = drain_doing_nothing(client, workload)
         restore(client, dumps)
-        tracked = asyncio.run(drain(settings, events))
-        check(client, events)
+        tracked = asyncio.run(drain(settings, workload.events))
+        check(client, workload)
         ratios.append(tracked / nothing)
         print(
             f"round {number}: doing nothing {nothing:9,.0f}/s   status tracker {tracked:9,.0f}/s"
@@ -167,7 +119,7 @@ def main() -> None:
             nullcontext(options.redis_url) if options.redis_url else embedded_server(Path(folder))
         )
         with server as url:
-            measure(url, options.events, options.rounds)
+            measure(url, Workload(options.events), options.rounds)
 
 
 if __name__ == "__main__":
