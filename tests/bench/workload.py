@@ -4,7 +4,9 @@ import random
 import time
 import uuid
 import zlib
+from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 
 import msgspec
 import redis
@@ -13,6 +15,9 @@ from msgspec import Struct
 PREFIX = "bench"
 STEPS = ["pending", "waiting", *["running"] * 5, "completed"]
 
+LONG_AGO = 1_700_000_000_000
+"""The `updatedAt` of what was in the store before the first update."""
+
 
 class Workload(Struct, frozen=True):
     """How much there is to do; the defaults are what every other size is compared with."""
@@ -20,22 +25,38 @@ class Workload(Struct, frozen=True):
     events: int = 400_000
     in_flight: int = 2_000
     partitions: int = 4
+    begun: bool = False
+    """Whether the first tasks in flight are under way: the store has their statuses (`before`)."""
 
     def updates(self) -> Iterator[tuple[int, bytes]]:
         """Yield ``(partition, data)``: tasks in flight move on at random, and new ones follow."""
-        random.seed(1)
         now = int(time.time() * 1000) - 10_000
-        flight = [(_new_id(), 0) for _ in range(self.in_flight)]
-        for number in range(self.events):
-            place = random.randrange(self.in_flight)
-            task, step = flight[place]
+        for number, (task, step) in enumerate(self.moves()):
             update: dict[str, object] = {"kind": "task", "id": task, "phase": STEPS[step]}
             if STEPS[step] == "running":
-                update["progress"] = (step - 2) / 5
+                update["progress"] = progress(step)
             update["updatedAt"] = now + number // 100
             yield zlib.crc32(task.encode()) % self.partitions, msgspec.json.encode(update)
-            done = step + 1 == len(STEPS)
-            flight[place] = (_new_id(), 0) if done else (task, step + 1)
+
+    def moves(self) -> Iterator[tuple[str, int]]:
+        """Yield ``(task, step)`` for each update; the same ones every time."""
+        chance = random.Random(1)
+        flight = self._take_off(chance)
+        last = len(STEPS) - 1
+        for _ in range(self.events):
+            place = chance.randrange(self.in_flight)
+            task, step = flight[place]
+            yield task, step
+            flight[place] = (task, step + 1) if step < last else (_new_id(chance), 0)
+
+    def before(self) -> dict[str, int]:
+        """Return the step at which each task stands that is under way before the first update."""
+        return {task: step - 1 for task, step in self._take_off(random.Random(1)) if step}
+
+    def _take_off(self, chance: random.Random) -> list[tuple[str, int]]:
+        """Return tasks and the steps that come next."""
+        ids = [_new_id(chance) for _ in range(self.in_flight)]
+        return [(task, chance.randrange(1, len(STEPS)) if self.begun else 0) for task in ids]
 
     def streams(self) -> list[str]:
         """Return the keys of the partitions' streams, as a producer spells them."""
@@ -51,11 +72,29 @@ class Workload(Struct, frozen=True):
             if number % 5_000 == 0:
                 pipeline.execute()
         pipeline.execute()
-        return {stream: client.dump(stream) or b"" for stream in streams}
+        return {stream: client.dump(stream) or b"" for stream in streams if client.exists(stream)}
 
 
-def _new_id() -> str:
-    return str(uuid.UUID(int=random.getrandbits(128)))
+@cache
+def outcome(workload: Workload) -> dict[str, int]:
+    """Return the step at which each task stands when all is done."""
+    steps = workload.before()
+    steps.update(workload.moves())
+    return steps
+
+
+def phases(workload: Workload) -> Counter[str]:
+    """Return how many tasks are in each phase when all is done."""
+    return Counter(STEPS[step] for step in outcome(workload).values())
+
+
+def progress(step: int) -> float:
+    """Return the progress that a running task tells of."""
+    return (step - 2) / 5
+
+
+def _new_id(chance: random.Random) -> str:
+    return str(uuid.UUID(int=chance.getrandbits(128)))
 
 
 def restore(client: redis.Redis, dumps: dict[str, bytes]) -> None:

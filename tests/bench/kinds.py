@@ -1,0 +1,68 @@
+"""The kinds of server that is measured on: each figure gets a fresh one, ended when it is known."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+from msgspec import Struct
+
+from tests.servers import Server, binaries
+from worker.embedded import embedded_server
+
+
+class Kind(Struct, frozen=True):
+    """A server's binary, and whether it keeps an append-only file."""
+
+    name: str
+    binary: Path
+    append_only: bool = True
+
+    @contextmanager
+    def serve(self) -> Iterator[str]:
+        """Run a server, and yield its URL; more than one can run at once."""
+        with tempfile.TemporaryDirectory(prefix="bench-") as name:
+            folder = Path(name)
+            options = ["--appendonly", "yes"] if self.append_only else []
+            if self.append_only and self.name == "valkey":
+                # As users get it with --embedded.
+                with embedded_server(folder) as url:
+                    yield calm(url)
+            else:
+                with Server(self.binary, folder, *options) as server:
+                    yield calm(server.url)
+
+    def title(self) -> str:
+        """Return its name and version."""
+        with self.serve() as url:
+            return version(url)
+
+
+def calm(url: str) -> str:
+    """Keep a server from rewriting its append-only file, and return its URL.
+
+    Restoring a backlog would set that off, in a process of its own that takes a core from whichever
+    loop comes next.
+    """
+    with connect(url) as client:
+        client.config_set("auto-aof-rewrite-percentage", 0)
+    return url
+
+
+def connect(url: str) -> redis.Redis:
+    """Return redis-py's fastest client: the blocking one, with the older protocol."""
+    return redis.Redis.from_url(url, protocol=2)
+
+
+def version(url: str) -> str:
+    """Return a server's name and version."""
+    with connect(url) as client:
+        info = client.info("server")
+    number = info.get("valkey_version") or info["redis_version"]
+    return f"{info.get('server_name', 'redis')} {number}"
+
+
+def kinds() -> list[Kind]:
+    """Return the kinds that can be started here."""
+    return [Kind(name, binary) for name, binary in binaries().items()]
