@@ -13,7 +13,7 @@ from tests.bench.handwritten import (
     drain_handwritten_mset,
 )
 from tests.bench.kinds import Kind, connect, version
-from tests.bench.rounds import Plan, interleaved
+from tests.bench.rounds import Plan, interleaved, per_second
 from tests.bench.tracker import check, check_statuses, drain_tracker
 from tests.bench.workload import Workload, restore
 
@@ -67,7 +67,7 @@ def measure(kind: Kind, plan: Plan) -> Report:
         if kind.append_only:
             contenders[BY_HAND] = partial(backlog.by_hand, drain_handwritten)
             contenders[BY_HAND_MSET] = partial(backlog.by_hand, drain_handwritten_mset)
-        rates = interleaved(plan, contenders)
+        rates = interleaved(plan, contenders, per_second)
         report = Report(version(url), kind.append_only, rates=medians(rates))
     ours = rates[TRACKER]
     beside_nothing = "drain, beside a loop that does nothing"

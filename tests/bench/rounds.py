@@ -1,8 +1,11 @@
 """How much is measured, how often, and in which order."""
 
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from msgspec import Struct
+
+T = TypeVar("T")
 
 
 class Plan(Struct, frozen=True):
@@ -16,20 +19,25 @@ class Plan(Struct, frozen=True):
         return max(1, round(full * self.scale))
 
 
+def per_second(rate: float) -> str:
+    """Spell a rate."""
+    return f"{rate:,.0f}/s"
+
+
 def interleaved(
-    plan: Plan, contenders: Mapping[str, Callable[[], float]], form: str = "{:,.0f}/s"
-) -> dict[str, list[float]]:
+    plan: Plan, contenders: Mapping[str, Callable[[], T]], spell: Callable[[T], str]
+) -> dict[str, list[T]]:
     """Measure every contender once per round; return what each came to, round by round.
 
-    Every other round goes backwards, so that nobody always comes after the same one. `form` is how
-    a number is told of while it goes on.
+    Every other round goes backwards, so that nobody always comes after the same one. `spell` says
+    what came out, for who waits.
     """
-    measured: dict[str, list[float]] = {name: [] for name in contenders}
+    measured: dict[str, list[T]] = {name: [] for name in contenders}
     for number in range(1, plan.rounds + 1):
         order = list(contenders) if number % 2 else list(contenders)[::-1]
         for name in order:
             measured[name].append(contenders[name]())
-        said = (f"{name} {form.format(found[-1])}" for name, found in measured.items())
+        said = (f"{name} {spell(found[-1])}" for name, found in measured.items())
         say(f"round {number}: " + ", ".join(said))
     return measured
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.bench.drain import NOTHING, TRACKER, Backlog
 from tests.bench.kinds import calm, version
-from tests.bench.rounds import Plan, interleaved
+from tests.bench.rounds import Plan, interleaved, per_second
 from tests.bench.workload import Workload
 from worker.embedded import embedded_server
 
@@ -25,7 +25,7 @@ def measure(url: str, workload: Workload, rounds: int) -> None:
     backlog = Backlog.on(calm(url), workload)
     print(f"{workload.events:,} events, {workload.partitions} partitions, {version(url)}")
     contenders = {NOTHING: backlog.by_nobody, TRACKER: backlog.by_tracker}
-    rates = interleaved(Plan(rounds), contenders)
+    rates = interleaved(Plan(rounds), contenders, per_second)
     backlog.client.flushdb()
     ratios = [ours / theirs for ours, theirs in zip(rates[TRACKER], rates[NOTHING], strict=True)]
     print(f"ratios: {' '.join(f'{each:.2f}' for each in ratios)}")

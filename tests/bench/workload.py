@@ -27,6 +27,8 @@ class Workload(Struct, frozen=True):
     partitions: int = 4
     begun: bool = False
     """Whether the first tasks in flight are under way: the store has their statuses (`before`)."""
+    seed: int = 1
+    """Another one has other tasks."""
 
     def updates(self) -> Iterator[tuple[int, bytes]]:
         """Yield ``(partition, data)``: tasks in flight move on at random, and new ones follow."""
@@ -40,7 +42,7 @@ class Workload(Struct, frozen=True):
 
     def moves(self) -> Iterator[tuple[str, int]]:
         """Yield ``(task, step)`` for each update; the same ones every time."""
-        chance = random.Random(1)
+        chance = random.Random(self.seed)
         flight = self._take_off(chance)
         last = len(STEPS) - 1
         for _ in range(self.events):
@@ -51,7 +53,7 @@ class Workload(Struct, frozen=True):
 
     def before(self) -> dict[str, int]:
         """Return the step at which each task stands that is under way before the first update."""
-        return {task: step - 1 for task, step in self._take_off(random.Random(1)) if step}
+        return {task: step - 1 for task, step in self._take_off(random.Random(self.seed)) if step}
 
     def _take_off(self, chance: random.Random) -> list[tuple[str, int]]:
         """Return tasks and the steps that come next."""

@@ -1,0 +1,95 @@
+"""The real command, and others, as processes; and what the system says of them."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import redis
+
+from tests.bench.tracker import KEYS
+from tests.bench.workload import PREFIX, Workload
+
+COMMAND = str(Path(sys.executable).with_name("status-tracker"))
+
+PROC = Path("/proc")
+MEASURABLE = (PROC / "self" / "stat").exists()
+"""Whether the system tells of other processes' CPU time and memory; only Linux does so in files."""
+
+STOPS_WITHIN = 10.0
+
+
+def worker(url: str, workload: Workload) -> list[str]:
+    """Return the command that runs a worker."""
+    options = ["--prefix", PREFIX, "--partitions", str(workload.partitions)]
+    return [COMMAND, "run", "--redis-url", url, "--log-level", "warning", *options]
+
+
+@contextmanager
+def running(command: Sequence[str], times: int = 1) -> Iterator[list[int]]:
+    """Run processes, and yield their ids; they are ended in any case."""
+    # Settings of the user's own tracker must not reach the one that is measured.
+    environment = {name: text for name, text in os.environ.items() if name[:7] != "STATUS_"}
+    with ExitStack() as ending, tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        ids = []
+        for _ in range(times):
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env={**environment, "PYTHONPATH": str(Path(__file__).parents[2])},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                # Ctrl-C is for the benchmark alone, which then ends what it started.
+                start_new_session=True,
+            )
+            ending.callback(_end, process)
+            ids.append(process.pid)
+        yield ids
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOPS_WITHIN)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def cpu_seconds(process: int) -> float:
+    """Return the CPU time that a process has used, in user space and for it in the kernel."""
+    # The name stands in parentheses and may hold anything.
+    fields = (PROC / str(process) / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory(process: int, field: str) -> float:
+    """Return a figure of a process's memory in MB: `VmRSS` now, `VmHWM` at its most."""
+    lines = (PROC / str(process) / "status").read_text().splitlines()
+    [found] = (line for line in lines if line.startswith(f"{field}:"))
+    return int(found.split()[1]) * 1024 / 1e6
+
+
+def settled(client: redis.Redis, workload: Workload, workers: int) -> bool:
+    """Tell whether so many workers share the partitions evenly, and wait for entries."""
+    numbers = range(workload.partitions)
+    owners = Counter(client.get(KEYS.lease(number)) for number in numbers)
+    if None in owners or len(owners) != workers:
+        return False
+    if max(owners.values()) - min(owners.values()) > 1:
+        return False
+    return all(client.exists(KEYS.partition(number).partition) for number in numbers)
+
+
+def await_that(condition: Callable[[], bool], what: str, within: float = 30.0) -> None:
+    """Wait for something, looking seldom enough to take no CPU from those who do it."""
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"waited {within:.0f} s in vain: {what}")
+        time.sleep(0.02)
