@@ -122,10 +122,11 @@ def show(server: str, rows: Sequence[Row]) -> None:
     console.print(table, "", keeps, sep="\n")
 
 
-def merge(path: Path, server: str, rows: Sequence[Row]) -> None:
+def merge(path: Path, plan: Plan, server: str, rows: Sequence[Row]) -> None:
     """Put the rows into the results, beside what other benchmarks left there."""
     results: dict[str, Any] = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
-    results["peers"] = {"server": server, "machine": machine(), "rows": rows}
+    measured_on = {"server": server, "machine": machine(), "scale": plan.scale}
+    results["peers"] = {**measured_on, "rows": rows}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
 
 
@@ -138,14 +139,15 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="which part is measured of all")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file that is added to")
     options = parser.parse_args()
+    plan = Plan(options.rounds, options.scale)
     # As Ctrl-C does, so that every process that was started is ended.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        server, rows = compare(Plan(options.rounds, options.scale))
+        server, rows = compare(plan)
     except KeyboardInterrupt:
         sys.exit("interrupted")
     show(server, rows)
-    merge(options.results, server, rows)
+    merge(options.results, plan, server, rows)
 
 
 if __name__ == "__main__":

@@ -186,7 +186,9 @@ def caption(results: dict[str, Any]) -> str:
     others = [f"{each} {versions[each]}" for each in ("FastStream", "Celery") if each in versions]
     where = f"{machine['cores']} cores, {machine['system']}, Python {machine['python']}"
     what = [f"{name[0].upper()}{name[1:]} with its append-only file", *others]
-    return f"Medians. {where}; {', '.join(what)}."
+    scales = [part["scale"] for part in (results, results.get("peers", {})) if "scale" in part]
+    small = "" if all(scale == 1 for scale in scales) else " A trial run, at a part of the size."
+    return f"Medians. {where}; {', '.join(what)}.{small}"
 
 
 def main() -> None:
