@@ -146,6 +146,7 @@ class Worker:
             pipeline,
             lambda: self._agree_again(client),
             self.totals,
+            outage=self._outage,
             batch_entries=settings.batch_entries,
             batch_bytes=settings.batch_bytes,
         )

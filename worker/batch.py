@@ -5,10 +5,11 @@ entries → decode → (the caller loads statuses that are not known) → fold �
 
 from collections.abc import Sequence
 from itertools import chain, islice
+from typing import NamedTuple
 
 from msgspec import Struct, field
 
-from worker.decode import FIELD, decode, find_data, misspelt_id
+from worker.decode import FIELD, decode_all, find_data, misspelt_id
 from worker.fold import DUPLICATE, Corrupt, Rules
 from worker.keys import partition_of
 from worker.models import (
@@ -24,14 +25,20 @@ from worker.models import (
     Update,
 )
 
+DOUBTFUL = 100
+"""Batches. Where producers often repeat the first update of an entity, one commit in so many is
+refused; elsewhere loading costs a tenth more for so long."""
+
 Entry = tuple[bytes, Sequence[bytes]]
 """An entry as the server sends it: its ID, and ``[field, value, field, value, …]``."""
 
 
-class Elsewhere(Struct, frozen=True, gc=False):
-    """An update whose entity belongs to another partition."""
+_UPDATES: dict[Kind, type[Update]] = {"task": TaskUpdate, "asset": AssetUpdate}
 
-    data: bytes
+
+class Elsewhere(Struct, frozen=True, gc=False):
+    """Where the updates of an entity of another partition belong."""
+
     number: int
 
 
@@ -43,6 +50,13 @@ class RejectedEntry(Struct, frozen=True, gc=False):
     data: bytes
     stream: str
     id: str
+
+
+class Forward(NamedTuple):
+    """An update that belongs to another partition."""
+
+    entry_id: bytes
+    data: bytes
 
 
 class Move(Struct, gc=False):
@@ -64,20 +78,22 @@ class Effects(Struct):
     statuses: dict[str, Status] = field(default_factory=dict)
     """The statuses that changed, as they are after the batch."""
     moves: dict[str, Move] = field(default_factory=dict)
+    loaded: list[str] = field(default_factory=list)
+    """The ids of statuses that were loaded for the batch."""
 
 
 class Batch(Struct):
-    """What became of the entries of one read."""
+    """What became of the entries of one read or of several."""
 
     read_from: str
     """The cursor that the entries were read from."""
     cursor: str
     """ID of the last entry."""
-    entries: int
     effects: dict[Kind, Effects]
+    entries: int = 0
     changes: list[Change] = field(default_factory=list)
     rejected: list[RejectedEntry] = field(default_factory=list)
-    forwards: dict[int, list[bytes]] = field(default_factory=dict)
+    forwards: dict[int, list[Forward]] = field(default_factory=dict)
     """Number of the partition → the updates that belong to it."""
     duplicates: int = 0
 
@@ -92,10 +108,11 @@ class Known(Struct):
 
 
 class Pipeline:
-    """Decodes and folds the entries of one partition.
+    """Decodes and folds the entries of one partition, read by read, into the batch in hand.
 
     It keeps the statuses of live entities between batches, so that each is loaded once: at most
-    `live_statuses` of each kind, and none in a terminal phase, for little is heard of those.
+    `live_statuses` of each kind, and none in a terminal phase, for little is heard of those. Those
+    of a batch are kept until it is committed; until then the server may hold older ones.
     """
 
     def __init__(
@@ -114,75 +131,87 @@ class Pipeline:
         self._partitions = partitions
         self._max_event_bytes = max_event_bytes
         self._live_statuses = live_statuses
-        self._known: dict[Kind, Known] = {"task": Known(), "asset": Known()}
-        # The ids of statuses that were loaded for the batch at hand.
-        self._learned: dict[Kind, list[str]] = {"task": [], "asset": []}
+        # Batches for which every entity that is not known is loaded.
+        self._doubtful = 0
+        self.start("0-0")
 
-    def forget(self) -> None:
-        """Drop every status that is kept: what the keys hold may be something else by now."""
-        self._known = {"task": Known(), "asset": Known()}
+    def doubt(self) -> None:
+        """Take no entity for new for some time: one that was taken for new has a status."""
+        self._doubtful = DOUBTFUL
+
+    def start(self, cursor: str) -> None:
+        """Begin at a cursor, with nothing in memory: what the keys hold may be something else."""
+        self._known: dict[Kind, Known] = {"task": Known(), "asset": Known()}
+        self.in_hand = self._batch_from(cursor)
+
+    def _batch_from(self, cursor: str) -> Batch:
+        effects = {kind: Effects(known.texts) for kind, known in self._known.items()}
+        return Batch(cursor, cursor, effects)
 
     def learn(self, loaded: dict[Kind, Known]) -> None:
         """Take in the statuses that `decode` asked for; ids that are not among them have none."""
-        for kind, known in loaded.items():
-            self._known[kind].statuses.update(known.statuses)
-            self._known[kind].texts.update(known.texts)
-            self._known[kind].corrupt = known.corrupt
-            self._learned[kind] = list(known.statuses)
+        for kind, found in loaded.items():
+            known = self._known[kind]
+            known.statuses.update(found.statuses)
+            known.texts.update(found.texts)
+            known.corrupt = found.corrupt
+            self.in_hand.effects[kind].loaded += found.statuses
 
     def decode(
         self, entries: Sequence[Entry]
-    ) -> tuple[list[Update | Rejected | Elsewhere], dict[Kind, list[str]]]:
-        """Decode entries, and tell which ids' statuses are not known yet."""
-        max_event_bytes = self._max_event_bytes
-        tasks = self._known["task"].statuses
-        assets = self._known["asset"].statuses
-        # A dict without values: a set that remembers the order, so that a replay loads alike.
-        new_tasks: dict[str, None] = {}
-        new_assets: dict[str, None] = {}
-        decoded: list[Update | Rejected | Elsewhere] = []
-        for _, fields in entries:
-            if fields[0] == FIELD:
-                data = fields[1]
-            else:
-                found = find_data(fields)
-                if isinstance(found, Rejected):
-                    decoded.append(found)
-                    continue
-                data = found
-            update: Update | Rejected | Elsewhere = decode(data, max_event_bytes)
-            if type(update) is TaskUpdate:
-                if update.id not in tasks:
-                    update = self._first_sight(update, data, new_tasks)
-            elif type(update) is AssetUpdate and update.id not in assets:
-                update = self._first_sight(update, data, new_assets)
-            decoded.append(update)
-        return decoded, {"task": list(new_tasks), "asset": list(new_assets)}
+    ) -> tuple[Sequence[Update | Rejected | Elsewhere], dict[Kind, list[str]]]:
+        """Decode entries, and tell which ids' statuses are to be loaded.
 
-    def _first_sight(
-        self, update: Update, data: bytes, new: dict[str, None]
-    ) -> Update | Rejected | Elsewhere:
+        An entity that is not known is taken for new where its life begins here: the update is
+        applied in any case, so the commit finds out.
+        """
+        allowed = _received(entries[0][0]) + self._rules.max_clock_skew
+        decoded = decode_all(
+            [fields[1] if fields[0] == FIELD else find_data(fields) for _, fields in entries],
+            self._max_event_bytes,
+        )
+        unknown: dict[Kind, list[str]] = {}
+        misplaced: dict[str, Rejected | Elsewhere] = {}
+        for kind, update_type in _UPDATES.items():
+            known = self._known[kind]
+            known.corrupt = {}
+            begins = () if self._doubtful else self._rules.lifecycles[kind].initial
+            unknown[kind] = []
+            # Backwards, so that each id is left with its first update.
+            firsts = {
+                update.id: update for update in reversed(decoded) if type(update) is update_type
+            }
+            for entity_id in firsts.keys() - known.statuses.keys():
+                why = self._misplaced(entity_id)
+                if why is not None:
+                    misplaced[entity_id] = why
+                    continue
+                first = firsts[entity_id]
+                if first.phase not in begins or first.updated_at > allowed:
+                    unknown[kind].append(entity_id)
+        if not misplaced:
+            return decoded, unknown
+        placed = [
+            update if isinstance(update, Rejected) else misplaced.get(update.id, update)
+            for update in decoded
+        ]
+        return placed, unknown
+
+    def _misplaced(self, entity_id: str) -> Rejected | Elsewhere | None:
         """Check what need not be checked again while an entity's status is known."""
-        if update.id in new:
-            return update
-        rejected = misspelt_id(update.id)
+        rejected = misspelt_id(entity_id)
         if rejected is not None:
             return rejected
-        number = partition_of(update.id, self._partitions)
-        if number != self._number:
-            return Elsewhere(data, number)
-        new[update.id] = None
-        return update
+        number = partition_of(entity_id, self._partitions)
+        return None if number == self._number else Elsewhere(number)
 
     def fold(
-        self,
-        entries: Sequence[Entry],
-        decoded: Sequence[Update | Rejected | Elsewhere],
-        read_from: str,
-    ) -> Batch:
-        """Apply decoded entries to the known statuses, and collect what there is to write."""
-        effects = {kind: Effects(known.texts) for kind, known in self._known.items()}
-        batch = Batch(read_from, entries[-1][0].decode(), len(entries), effects)
+        self, entries: Sequence[Entry], decoded: Sequence[Update | Rejected | Elsewhere]
+    ) -> None:
+        """Apply decoded entries to the known statuses, and add what there is to write."""
+        batch = self.in_hand
+        batch.cursor = entries[-1][0].decode()
+        batch.entries += len(entries)
         fold = self._rules.fold
         changes = batch.changes
         task = self._places("task", batch)
@@ -219,7 +248,6 @@ class Pipeline:
             else:
                 move.end = outcome.phase
                 move.at = outcome.updated_at
-        return batch
 
     def _places(
         self, kind: Kind, batch: Batch
@@ -236,26 +264,44 @@ class Pipeline:
         why: Rejected | Elsewhere,
     ) -> None:
         """Forward or keep an entry that is not applied here."""
-        if isinstance(why, Elsewhere):
-            batch.forwards.setdefault(why.number, []).append(why.data)
-            return
         found = find_data(fields)
-        data = b"" if isinstance(found, Rejected) else found[: self._max_event_bytes]
+        data = b"" if isinstance(found, Rejected) else found
+        if isinstance(why, Elsewhere):
+            batch.forwards.setdefault(why.number, []).append(Forward(entry_id, data))
+            return
         batch.rejected.append(
-            RejectedEntry(why.reason, why.detail, data, self._stream, entry_id.decode())
+            RejectedEntry(
+                why.reason,
+                why.detail,
+                data[: self._max_event_bytes],
+                self._stream,
+                entry_id.decode(),
+            )
         )
 
+    def close(self) -> Batch:
+        """Return the batch in hand, to be committed, and go on with the next one."""
+        batch = self.in_hand
+        self.in_hand = self._batch_from(batch.cursor)
+        self._doubtful = max(self._doubtful - 1, 0)
+        return batch
+
     def settle(self, batch: Batch) -> None:
-        """Let go, after a commit, of the statuses that are not worth keeping."""
+        """Let go, after a commit, of the statuses that are not worth keeping.
+
+        Not between a `decode` and its `fold`, which goes on from what the first one found known.
+        """
         for kind, lifecycle in self._rules.lifecycles.items():
             statuses, texts = self._known[kind].statuses, self._known[kind].texts
-            for entity_id in chain(batch.effects[kind].moves, self._learned[kind]):
-                status = statuses.get(entity_id)
-                if status is not None and status.phase in lifecycle.terminal:
-                    del statuses[entity_id], texts[entity_id]
-            self._learned[kind] = []
-            excess = len(statuses) - self._live_statuses
-            for entity_id in list(islice(statuses, max(excess, 0))):
+            effects = batch.effects[kind]
+            ended = [
+                entity_id
+                for entity_id in chain(effects.moves, effects.loaded)
+                if entity_id in statuses and statuses[entity_id].phase in lifecycle.terminal
+            ]
+            oldest = islice(statuses, max(len(statuses) - self._live_statuses, 0))
+            # The batch in hand goes on from what it changed.
+            for entity_id in {*ended, *oldest} - self.in_hand.effects[kind].statuses.keys():
                 del statuses[entity_id], texts[entity_id]
 
 

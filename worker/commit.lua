@@ -98,13 +98,26 @@ local function without_ids()
   return found
 end
 
--- What is in memory may be older than what somebody wrote, or deleted, by hand.
+-- What is in memory may be older than what somebody wrote, or deleted, by hand; and who was taken
+-- for new may not be.
 local function changed_status()
+  local none = {}
   for i = 1, #batch.documents, CHUNK do
     local last = math.min(i + CHUNK - 1, #batch.documents)
     local found = redis.call('MGET', unpack(KEYS, first_status + i, first_status + last))
     for j = i, last do
-      if (found[j - i + 1] or '') ~= batch.expected[j] then return KEYS[first_status + j] end
+      local expected = batch.expected[j]
+      if (found[j - i + 1] or '') ~= expected then return KEYS[first_status + j] end
+      if expected == '' then none[#none + 1] = KEYS[first_status + j] end
+    end
+  end
+  -- MGET has no value for a key of another type either, but EXISTS counts it.
+  for i = 1, #none, CHUNK do
+    local last = math.min(i + CHUNK - 1, #none)
+    if redis.call('EXISTS', unpack(none, i, last)) > 0 then
+      for j = i, last do
+        if redis.call('EXISTS', none[j]) == 1 then return none[j] end
+      end
     end
   end
 end

@@ -1,6 +1,8 @@
 """From a URL to a client: of one server, of a Sentinel's master, or of a Redis Cluster."""
 
+import asyncio
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
@@ -9,7 +11,7 @@ import hiredis
 from redis import exceptions
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.connection import SSLConnection, parse_url
+from redis.asyncio.connection import AbstractConnection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
@@ -140,7 +142,7 @@ def _clients(url: str) -> list[Redis]:
         raise _refused() from None
     for client in clients:
         pool = client.connection_pool
-        pool.connection_class = _packed_in_c(pool.connection_class)
+        pool.connection_class = _direct(pool.connection_class)
         client.set_response_callback("XREAD", _as_it_is)
     return clients
 
@@ -211,7 +213,7 @@ def _cluster(url: str, first: int) -> RedisCluster:
         )
     except _NO_URL:
         raise _refused() from None
-    kind = _packed_in_c(client.connection_kwargs["connection_class"])
+    kind = _direct(client.connection_kwargs["connection_class"])
     for node in client.startup_nodes:
         node.connection_class = kind
     client.connection_kwargs["connection_class"] = kind
@@ -234,19 +236,43 @@ class _Sentinels(Sentinel):
         return found
 
 
-class _PackedInC:
-    """A connection whose commands hiredis writes, as redis-py's blocking connections have it.
+class _Direct(AbstractConnection):
+    """A connection whose commands hiredis writes, and that sends them at once.
 
-    Its asyncio connections join a thousand keys in Python.
+    redis-py's blocking connections do so; its asyncio connections join a thousand keys in Python,
+    and leave the sending to a task, which has its turn when others have had theirs.
     """
 
-    def pack_command(self, name: str, *args: Any) -> list[bytes]:
+    def pack_command(self, *args: Any) -> list[bytes]:
+        name, *rest = args
         # redis-py writes "CLUSTER SLOTS" as one name; on the wire it is two words.
-        return [hiredis.pack_command((*name.split(), *args))]
+        return [hiredis.pack_command((*name.split(), *rest))]
+
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        writer = self._writer
+        if writer is None or isinstance(command, str | bytes):
+            await super().send_packed_command(command, check_health)
+            return
+        try:
+            async with asyncio.timeout(self.socket_timeout):
+                writer.writelines(command)
+                await writer.drain()
+        except TimeoutError:
+            await self.disconnect(nowait=True)
+            raise exceptions.TimeoutError("Timeout writing to socket") from None
+        except OSError as error:
+            await self.disconnect(nowait=True)
+            raise exceptions.ConnectionError(f"Error while writing to socket. {error}.") from error
+        except BaseException:
+            # What is half sent cannot be taken back.
+            await self.disconnect(nowait=True)
+            raise
 
 
-def _packed_in_c(kind: type) -> type:
-    return type("_Connection", (_PackedInC, kind), {})
+def _direct(kind: type) -> type:
+    return type("_Connection", (_Direct, kind), {})
 
 
 def _as_it_is(response: Any, **_: Any) -> Any:

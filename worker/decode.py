@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -32,6 +33,21 @@ def find_data(fields: Sequence[bytes]) -> bytes | Rejected:
     found = ", ".join(name[:40].decode(errors="replace") for name in names[:5])
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return Rejected("malformed", f"no field `data`; found: {found}{more}")
+
+
+def decode_all(values: Sequence[bytes | Rejected], max_event_bytes: int) -> list[Update | Rejected]:
+    """Decode the values of many entries as `decode` does each, in half the time where all is well.
+
+    What is rejected already stays as it is.
+    """
+    with suppress(TypeError, *_NOT_JSON):  # a `TypeError` for what is no bytes
+        # In one piece: what JSON ends with is ASCII, so no character spans two values that decode.
+        b"".join(values).decode()  # type: ignore[arg-type]
+        if max(map(len, values)) <= min(max_event_bytes, 2 * DEEPEST):  # type: ignore[arg-type]
+            return list(map(_decode_update, values))  # type: ignore[arg-type]
+    return [
+        value if isinstance(value, Rejected) else decode(value, max_event_bytes) for value in values
+    ]
 
 
 def decode(data: bytes, max_event_bytes: int) -> Update | Rejected:

@@ -230,7 +230,7 @@ class Fleet:
 
     def _start(self, number: int) -> _AtWork:
         partition = self._make(number)
-        task = asyncio.create_task(partition.run(self._outage), name=f"partition {number}")
+        task = asyncio.create_task(partition.run(), name=f"partition {number}")
         return _AtWork(number, partition, task)
 
     async def _finish(self, numbers: Iterable[int]) -> None:

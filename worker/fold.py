@@ -40,6 +40,9 @@ Outcome = Status | Literal[_Nothing.DUPLICATE] | Rejected
 """The new status where the update is applied, `DUPLICATE`, or why it is rejected."""
 
 
+_TRANSITION = Edge.TRANSITION  # an enum's member costs ten times as much as a global
+
+
 class Rules:
     """The fold for given lifecycles; both skews in milliseconds."""
 
@@ -70,13 +73,13 @@ class Rules:
         if phase == status.phase:  # 5
             return _stay(lifecycle, status, update)
         edge = lifecycle.edges[status.phase].get(phase)
+        if edge is _TRANSITION:
+            if status.updated_at - at > self._clock_skew:  # 6
+                return _stale(status, update)
+            return _enter(lifecycle, status, update)  # 7
         if at < status.updated_at:  # 6
-            if edge is Edge.TRANSITION and status.updated_at - at <= self._clock_skew:
-                return _enter(lifecycle, status, update)
             return _stale(status, update)
-        if edge is Edge.TRANSITION:  # 7
-            return _enter(lifecycle, status, update)
-        if edge is None:
+        if edge is None:  # 7
             return Rejected("illegal_transition", f"{status.phase} -> {phase}")
         return _attempt(lifecycle, edge, status, update)
 
@@ -101,13 +104,14 @@ def _stay(lifecycle: Lifecycle, status: Status, update: Update) -> Outcome:
     if at < status.updated_at:
         return _stale(status, update)
     progress = _larger(status.progress, update.progress)
-    message = status.error_message if update.error_message is None else update.error_message
+    message = update.error_message
+    if message is None:
+        message = status.error_message
     if at == status.updated_at:
         if progress == status.progress and message == status.error_message:
             return DUPLICATE
         at = status.updated_at  # the form it came in first: 1 or 1.0
-    retries = status.retries if type(status) is TaskStatus else 0
-    return _status(update, progress, message, retries, at)
+    return _go_on(status, update, progress, message, at)
 
 
 def _enter(lifecycle: Lifecycle, status: Status, update: Update) -> Status:
@@ -116,8 +120,7 @@ def _enter(lifecycle: Lifecycle, status: Status, update: Update) -> Status:
         progress: int | float | None = 1
     else:
         progress = _larger(status.progress, update.progress)
-    retries = status.retries if type(status) is TaskStatus else 0
-    return _status(update, progress, update.error_message, retries, _later(status, update))
+    return _go_on(status, update, progress, update.error_message, _later(status, update))
 
 
 def _attempt(lifecycle: Lifecycle, edge: Edge, status: Status, update: Update) -> Outcome:
@@ -153,6 +156,25 @@ def _status(
     return AssetStatus(
         phase=update.phase, progress=progress, error_message=message, updated_at=updated_at
     )
+
+
+def _go_on(
+    status: Status,
+    update: Update,
+    progress: int | float | None,
+    message: str | None,
+    updated_at: int | float,
+) -> Status:
+    """The next status of an attempt that goes on: its retries stay."""
+    if type(status) is TaskStatus and type(update) is TaskUpdate:
+        return TaskStatus(
+            phase=update.phase,
+            progress=progress,
+            error_message=message,
+            retries=status.retries,
+            updated_at=updated_at,
+        )
+    return _status(update, progress, message, 0, updated_at)
 
 
 def _larger(held: int | float | None, given: int | float | None) -> int | float | None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from bisect import bisect
 from collections.abc import Awaitable, Callable, Iterable
+from itertools import accumulate
 from typing import Any
 
 from msgspec import Struct
 
-from worker.batch import Entry, Pipeline
+from worker.batch import Batch, Entry, Pipeline
 from worker.connection import UNAVAILABLE
 from worker.outage import Outage
 from worker.store import Attached, CursorMovedError, StatusChangedError, Store
@@ -18,6 +20,9 @@ BLOCK = 500
 """Milliseconds that a read waits for entries. Each time nothing came, the partition's keys are
 looked over: much longer, and a flushed database is noticed late; much shorter, and an idle
 partition is a load."""
+
+MOST_COUNT = 2000
+"""Entries asked for at most."""
 
 FIRST_COUNT = 10
 """Entries asked for before anything is known of their size: they may have 10 MB each."""
@@ -48,6 +53,7 @@ class Partition:
         agree: Callable[[], Awaitable[object]],
         totals: Totals,
         *,
+        outage: Outage,
         batch_entries: int,
         batch_bytes: int,
     ) -> None:
@@ -56,12 +62,16 @@ class Partition:
         self._pipeline = pipeline
         self._agree = agree
         self._totals = totals
+        self._outage = outage
         self._batch_entries = batch_entries
         self._batch_bytes = batch_bytes
         self._count = min(FIRST_COUNT, batch_entries)
-        self._cursor = ""
-        # What comes after the cursor or, under a backlog, after the batch in hand.
+        # Bytes of the entries of the batch in hand.
+        self._size = 0
+        # What comes after the batch in hand.
         self._reading: asyncio.Task[list[Entry]] | None = None
+        # The batch before the one in hand.
+        self._committing: asyncio.Task[Batch] | None = None
         self._stop = asyncio.Event()
         self._attached_before = False
         self._said_moved = False
@@ -72,101 +82,147 @@ class Partition:
         if self._reading is not None:
             self._reading.cancel()
 
-    async def run(self, outage: Outage) -> None:
+    async def run(self) -> None:
         """Go on until `stop`.
 
         What an operator can mend is waited out. A deployment that has become another one, which
         `agree` raises, and bugs pass through.
         """
         try:
-            await self._run(outage)
+            await self._run()
         finally:
-            outage.forget(self._name)
+            self._outage.forget(self._name)
 
-    async def _run(self, outage: Outage) -> None:
+    async def _run(self) -> None:
         while not self._stop.is_set():
             try:
                 await self._attach()
                 while not self._stop.is_set():
                     await self._turn()
-                    outage.over(self._name)
+                await self._commit()
+                await self._committed()
             except StatusChangedError as error:
-                log.warning(
-                    "%s: %s was changed by someone else; reading it anew", self._name, error
-                )
+                self._pipeline.doubt()
+                if error.was_known:
+                    log.warning(
+                        "%s: %s was changed by someone else; reading it anew", self._name, error
+                    )
             except CursorMovedError as error:
                 self._say_moved(error.cursor)
             except UNAVAILABLE as error:
                 # Perhaps the reply was too large to arrive in time; it grows again from there.
                 self._count = 1
-                await outage.wait_out(self._name, error, self._stop)
+                await self._outage.wait_out(self._name, error, self._stop)
             finally:
-                await self._drop_reading()
+                await self._drop()
 
     async def _turn(self) -> None:
-        """Read once, and commit what came."""
+        """Read once; commit what came, unless a backlog fills the batch further."""
         entries = await self._next()
         if not entries:
-            if not self._stop.is_set():
-                await self._look_over()
+            await self._pause()
             return
         backlog = len(entries) == self._count
-        entries = self._bounded(entries)
+        entries, size = self._bounded(entries)
+        if self._size + size > self._batch_bytes:
+            await self._commit()
+        self._size += size
+        full = self._pipeline.in_hand.entries + len(entries) + self._count > self._batch_entries
         if backlog:
-            # The server reads the next batch while this one is folded, and is not waited for twice.
-            self._read_after(entries[-1][0].decode())
+            # The server reads on while this is folded. What is in hand must not wait for what
+            # is still to be written.
+            self._read_after(entries[-1][0].decode(), BLOCK if full else None)
+            await asyncio.sleep(0)  # else it is sent after the folding
         decoded, unknown = self._pipeline.decode(entries)
         if any(unknown.values()):
             self._pipeline.learn(await self._store.load(unknown))
-        batch = self._pipeline.fold(entries, decoded, self._cursor)
+        self._pipeline.fold(entries, decoded)
+        if full or not backlog:
+            await self._commit()
+        if not backlog:
+            await self._committed()
+
+    async def _pause(self) -> None:
+        """Commit what is in hand where nothing follows it; where nothing is, look over the keys."""
+        idle = not self._pipeline.in_hand.entries
+        await self._commit()
+        await self._committed()
+        if idle and not self._stop.is_set():
+            await self._look_over()
+            self._outage.over(self._name)
+
+    async def _commit(self) -> None:
+        """Send the batch in hand on its way, once the one before it has arrived.
+
+        The next one is read and folded meanwhile; neither the worker nor the server waits.
+        """
+        await self._committed()
+        if self._pipeline.in_hand.entries:
+            self._size = 0
+            self._committing = asyncio.create_task(
+                self._write(self._pipeline.close()), name=f"{self._name}: commit"
+            )
+            await asyncio.sleep(0)  # else it is sent after the next folding
+
+    async def _committed(self) -> None:
+        """Wait for the commit that is on its way; raises what `Store.commit` raises."""
+        if self._committing is not None:
+            self._pipeline.settle(await self._committing)
+            self._committing = None
+
+    async def _write(self, batch: Batch) -> Batch:
         dropped = await self._store.commit(batch)
-        self._pipeline.settle(batch)
-        self._cursor = batch.cursor
-        forwarded = sum(map(len, batch.forwards.values()))
         self._totals.read += batch.entries
         self._totals.duplicates += batch.duplicates
-        self._totals.forwarded += forwarded
+        self._totals.forwarded += sum(map(len, batch.forwards.values()))
         self._totals.rejected += len(batch.rejected)
+        self._outage.over(self._name)
         if dropped:
             log.warning(
                 "%s: max_rejected is reached: the %d oldest rejected entries are gone",
                 self._name,
                 dropped,
             )
+        return batch
 
     async def _next(self) -> list[Entry]:
         """Return what comes next; nothing when nothing comes, or when a stop cuts it off."""
-        reading = self._reading or self._read_after(self._cursor)
+        reading = self._reading or self._read_after(self._pipeline.in_hand.cursor, BLOCK)
         # Not awaited itself: a cancelled reading is a stop, and no cancellation of ours.
         await asyncio.wait([reading])
         self._reading = None
         return [] if reading.cancelled() else reading.result()
 
-    def _read_after(self, cursor: str) -> asyncio.Task[list[Entry]]:
+    def _read_after(self, cursor: str, block: int | None) -> asyncio.Task[list[Entry]]:
         self._reading = asyncio.create_task(
-            self._store.read(cursor, count=self._count, block=BLOCK), name=f"{self._name}: read"
+            self._store.read(cursor, count=self._count, block=block), name=f"{self._name}: read"
         )
         return self._reading
 
-    async def _drop_reading(self) -> None:
-        """Forget what was read ahead: it follows a batch that may not have been committed."""
-        if self._reading is not None:
-            await cancelled([self._reading])
-            self._reading = None
+    async def _drop(self) -> None:
+        """Forget what is on its way: it follows a batch that may not have been committed."""
+        pending = [task for task in (self._reading, self._committing) if task is not None]
+        self._reading = self._committing = None
+        if pending:
+            await cancelled(pending)
 
-    def _bounded(self, entries: list[Entry]) -> list[Entry]:
-        """Cut a batch at its limit of bytes, and fit the next read's count to what came."""
-        size = 0
-        for taken, (_, fields) in enumerate(entries):
-            size += len(fields[1]) if len(fields) == 2 else sum(map(len, fields))
-            if size > self._batch_bytes:
-                entries = entries[: max(taken, 1)]
-                break
+    def _bounded(self, entries: list[Entry]) -> tuple[list[Entry], int]:
+        """Cut entries at the limit of bytes, and fit the next read's count to what came.
+
+        Returns what is left of them, and its size.
+        """
+        sizes = [
+            len(fields[1]) if len(fields) == 2 else sum(map(len, fields)) for _, fields in entries
+        ]
+        size = sum(sizes)
         # A full read doubles the count; large entries lower it to as many as fit.
         fitting = self._batch_bytes * len(entries) // max(size, 1)
         wanted = self._count * 2 if len(entries) == self._count else self._count
-        self._count = max(1, min(wanted, fitting, self._batch_entries))
-        return entries
+        self._count = max(1, min(wanted, fitting, self._batch_entries, MOST_COUNT))
+        if size <= self._batch_bytes:
+            return entries, size
+        taken = max(bisect(list(accumulate(sizes)), self._batch_bytes), 1)
+        return entries[:taken], sum(sizes[:taken])
 
     async def _attach(self) -> None:
         """Find where to read on, on a server that may be another one than before."""
@@ -176,14 +232,14 @@ class Partition:
     async def _look_over(self) -> None:
         """Notice, while nothing comes, that the keys were flushed, restored or taken over."""
         attached = await self._store.attach()
-        if attached.made or attached.cursor != self._cursor:
+        if attached.made or attached.cursor != self._pipeline.in_hand.cursor:
             await self._agree()
             self._adopt(attached)
 
     def _adopt(self, attached: Attached) -> None:
         """Read on from where the keys say; what was kept in memory may not be true any more."""
-        self._pipeline.forget()
-        self._cursor = attached.cursor
+        self._pipeline.start(attached.cursor)
+        self._size = 0
         if attached.made:
             level = logging.WARNING if self._attached_before else logging.INFO
             log.log(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Struct
 
-from worker.batch import Batch, Entry, Known
+from worker.batch import Batch, Entry, Forward, Known
 from worker.connection import Client
 from worker.fold import Corrupt
 from worker.keys import GROUP, Keys
@@ -22,6 +22,9 @@ _decode: dict[Kind, Callable[[bytes], Status]] = {
     "asset": msgspec.json.Decoder(AssetStatus).decode,
 }
 
+
+FIXED_KEYS = 6
+"""Keys of `commit.lua` that stand before those of statuses."""
 
 _attach = Script("attach")
 _commit = Script("commit")
@@ -38,6 +41,11 @@ class CursorMovedError(Exception):
 
 class StatusChangedError(Exception):
     """A status key does not hold what the batch was folded from; nothing was written."""
+
+    def __init__(self, key: str, *, was_known: bool) -> None:
+        super().__init__(key)
+        self.was_known = was_known
+        """Whether the batch was folded from a status, and not from none."""
 
 
 class Attached(Struct, frozen=True):
@@ -96,8 +104,8 @@ class Store:
         self._keys = keys.partition(number)
         self._max_changes = max_changes
         self._max_rejected = max_rejected
-        # The range of entries whose forwards are out while their commit is not.
-        self._forwarded = ("", "")
+        # The entries whose forwards are out while their commit is not.
+        self._forwarded: set[bytes] = set()
 
     async def attach(self) -> Attached:
         """Find the cursor, and make anew what is missing of stream, hash and group."""
@@ -106,10 +114,11 @@ class Store:
         cursor, *made = (name.decode() for name in reply)
         return Attached(cursor, tuple(made))
 
-    async def read(self, cursor: str, *, count: int, block: int) -> list[Entry]:
+    async def read(self, cursor: str, *, count: int, block: int | None) -> list[Entry]:
         """Read up to `count` entries after the cursor; wait up to `block` ms for the first."""
+        waiting = () if block is None else ("BLOCK", block)
         reply = await self._client.execute_command(
-            "XREAD", "COUNT", count, "BLOCK", block, "STREAMS", self._keys.events, cursor
+            "XREAD", "COUNT", count, *waiting, "STREAMS", self._keys.events, cursor
         )
         return reply[0][1] if reply else []
 
@@ -160,41 +169,41 @@ class Store:
         the partition's cursor is not the one the batch was read from, and `StatusChangedError`
         where a status key holds something else than the batch was folded from.
         """
-        forwards = {self._all_keys.events(number): data for number, data in batch.forwards.items()}
+        forwards = {
+            self._all_keys.events(number): updates for number, updates in batch.forwards.items()
+        }
         if self._all_keys.layout == "cluster":
             # Another partition is in another slot, which the script may not write to. Added first
             # and committed then, an update may be forwarded twice but is never lost; not so when
-            # the same commit is only tried again.
-            if forwards and self._forwarded != (batch.read_from, batch.cursor):
-                await self._forward(forwards)
-                self._forwarded = (batch.read_from, batch.cursor)
+            # only the commit was refused.
+            await self._forward(forwards)
             forwards = {}
         keys, payload = self._payload(batch, forwards)
         raw = [entry.data for entry in batch.rejected]
-        raw += [data for updates in forwards.values() for data in updates]
+        raw += [each.data for updates in forwards.values() for each in updates]
         args: list[str | bytes] = [GROUP, _encode_msgpack(payload), *raw]
         outcome, value = await _commit.run(self._client, keys, args)
         if outcome == b"changed":
-            raise StatusChangedError(value.decode())
+            key = value.decode()
+            place = keys.index(key) - FIXED_KEYS
+            raise StatusChangedError(key, was_known=payload.expected[place] != "")
         # A restored backup may bring the same entries again, and their forwards with them.
-        self._forwarded = ("", "")
+        self._forwarded.clear()
         if outcome == b"moved":
             raise CursorMovedError(value.decode())
-        documents = iter(payload.documents)
-        for effects in batch.effects.values():
-            # Each kind takes its share of the documents: they stand in this order.
-            effects.texts.update(zip(effects.statuses, documents, strict=False))
         return int(value)
 
-    async def _forward(self, forwards: dict[str, list[bytes]]) -> None:
+    async def _forward(self, forwards: dict[str, list[Forward]]) -> None:
         for stream, updates in forwards.items():
             pipeline = self._client.pipeline(transaction=False)
-            for data in updates:
-                pipeline.xadd(stream, {b"data": data})
+            waiting = [each for each in updates if each.entry_id not in self._forwarded]
+            for each in waiting:
+                pipeline.xadd(stream, {b"data": each.data})
             await pipeline.execute()
+            self._forwarded.update(each.entry_id for each in waiting)
 
     def _payload(
-        self, batch: Batch, forwards: dict[str, list[bytes]]
+        self, batch: Batch, forwards: dict[str, list[Forward]]
     ) -> tuple[list[str], _Payload]:
         """Return KEYS and the second argument of `commit.lua`."""
         own = self._keys
@@ -204,8 +213,11 @@ class Store:
         for kind, effects in batch.effects.items():
             prefix = own.statuses[kind]
             status_keys += [prefix + entity_id for entity_id in effects.statuses]
-            documents += [_encode_json(status).decode() for status in effects.statuses.values()]
+            texts = [_encode_json(status).decode() for status in effects.statuses.values()]
+            documents += texts
             expected += [effects.texts.get(entity_id, "") for entity_id in effects.statuses]
+            # The next batch is folded before this one is written, and begins where it ends.
+            effects.texts.update(zip(effects.statuses, texts, strict=True))
         phases, counts = self._index(batch)
         payload = _Payload(
             read_from=batch.read_from,

@@ -18,7 +18,7 @@ async def main(url: str) -> None:
     worker = Worker(settings, load_lifecycles(settings.lifecycles))
     client, keys = await worker._reach()
     partitions = [worker._partition(client, keys, number) for number in range(settings.partitions)]
-    await asyncio.gather(*(partition.run(worker._outage) for partition in partitions))
+    await asyncio.gather(*(partition.run() for partition in partitions))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from worker.fold import Rules
 from worker.keys import Keys, Layout
 from worker.lifecycle import load_lifecycles
 from worker.settings import default_file
-from worker.store import Store
+from worker.store import StatusChangedError, Store
 
 RULES = Rules(
     load_lifecycles(default_file("lifecycles.toml")), max_clock_skew=60_000, clock_skew=1_000
@@ -34,7 +34,6 @@ class Line:
     ) -> None:
         self.keys = Keys("status", layout)
         self.own = self.keys.partition(number)
-        self.cursor = ""
         self.store = Store(
             client, self.keys, number, max_changes=max_changes, max_rejected=max_rejected
         )
@@ -47,11 +46,15 @@ class Line:
             live_statuses=1_000,
         )
 
+    @property
+    def cursor(self) -> str:
+        """The ID of the last entry that was folded."""
+        return self.pipeline.in_hand.cursor
+
     async def attach(self) -> tuple[str, ...]:
         """Take the cursor from the keys; return what was made anew."""
         attached = await self.store.attach()
-        self.cursor = attached.cursor
-        self.pipeline.forget()
+        self.pipeline.start(attached.cursor)
         return attached.made
 
     async def fold(self, count: int = 100_000) -> Batch:
@@ -59,14 +62,22 @@ class Line:
         entries = await self.store.read(self.cursor, count=count, block=1)
         decoded, unknown = self.pipeline.decode(entries)
         self.pipeline.learn(await self.store.load(unknown))
-        return self.pipeline.fold(entries, decoded, self.cursor)
+        self.pipeline.fold(entries, decoded)
+        return self.pipeline.close()
 
     async def turn(self, count: int = 100_000) -> Batch:
-        """Read, fold and commit."""
+        """Read, fold and commit; once more where an entity was taken for new and is not."""
         batch = await self.fold(count)
-        await self.store.commit(batch)
+        try:
+            await self.store.commit(batch)
+        except StatusChangedError as error:
+            if error.was_known:
+                raise
+            self.pipeline.doubt()
+            await self.attach()
+            batch = await self.fold(count)
+            await self.store.commit(batch)
         self.pipeline.settle(batch)
-        self.cursor = batch.cursor
         return batch
 
 

@@ -11,7 +11,7 @@ import redis
 from tests.events import NOW, id_in, update
 from tests.integration.conftest import Line
 from tests.servers import Client
-from worker.store import CursorMovedError
+from worker.store import CursorMovedError, StatusChangedError
 
 MakeLine = Callable[..., Line]
 
@@ -188,7 +188,8 @@ async def test_a_full_server_writes_nothing(line: MakeLine, redis_client: Client
     redis_client.config_set("maxmemory", 0)
     assert everything(redis_client) == before
 
-    await one.store.commit(batch)
+    await one.attach()
+    await one.turn()
     assert redis_client.exists(f"status:task:{id_in(0)}")
 
 
@@ -251,6 +252,29 @@ async def test_fractions_of_a_millisecond_stay(line: MakeLine, redis_client: Cli
     assert '"updatedAt":1700000000000.25' in str(redis_client.get(f"status:task:{id_in(0)}"))
 
 
+async def test_a_refused_commit_does_not_forward_again(
+    line: MakeLine, redis_client: Client
+) -> None:
+    """Who was taken for new costs a second try, but no second forward, nor a lost one."""
+    one = line(layout="cluster")
+    await one.attach()
+    status = '{"phase":"waiting","retries":0,"updatedAt":1700000000000}'
+    redis_client.set(f"status:task:{{0}}:{id_in(0)}", status)
+    fill(redis_client, one.own.events, update(id_in(2), "pending"), update(id_in(0), "pending"))
+    batch = await one.fold()
+    with pytest.raises(StatusChangedError):
+        await one.store.commit(batch)
+    assert redis_client.xlen("status:events:{2}") == 1
+
+    fill(redis_client, one.own.events, update(id_in(2), "waiting"))
+    await one.attach()
+    await one.turn()
+    assert [fields["data"].encode() for _, fields in redis_client.xrange("status:events:{2}")] == [
+        update(id_in(2), "pending"),
+        update(id_in(2), "waiting"),
+    ]
+
+
 async def test_the_cluster_layout_forwards_before_it_commits(
     line: MakeLine, redis_client: Client
 ) -> None:
@@ -265,7 +289,8 @@ async def test_the_cluster_layout_forwards_before_it_commits(
     assert redis_client.xlen("status:events:{2}") == 1
     redis_client.hset(one.own.partition, "cursor", "0-0")
 
-    await one.store.commit(batch)
+    await one.attach()
+    await one.turn()
     assert redis_client.get(f"status:task:{{0}}:{id_in(0)}")
     assert redis_client.zcard("status:phase:{0}:task:pending") == 1
     assert redis_client.hgetall("status:counts:{0}:task") == {"pending": "1"}

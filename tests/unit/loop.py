@@ -36,8 +36,18 @@ class Keyspace:
                     found.corrupt[entity_id] = self.corrupt[kind, entity_id]
         return loaded
 
-    def commit(self, batch: Batch) -> None:
-        """Write a batch; a move is written as `Store.commit` describes it to the script."""
+    def commit(self, batch: Batch) -> bool:
+        """Write a batch, unless it was folded from statuses that are not the ones held here.
+
+        A move is written as `Store.commit` describes it to the script.
+        """
+        for kind, effects in batch.effects.items():
+            for entity_id in effects.statuses:
+                held = self.statuses.get((kind, entity_id))
+                if effects.texts.get(entity_id) != (held and published(held)):
+                    return False
+                if (kind, entity_id) in self.corrupt:
+                    return False
         for kind, effects in batch.effects.items():
             for entity_id, status in effects.statuses.items():
                 self.statuses[kind, entity_id] = status
@@ -49,8 +59,9 @@ class Keyspace:
         self.changes += batch.changes
         self.rejected += [(entry.reason, entry.id, entry.data) for entry in batch.rejected]
         for number in sorted(batch.forwards):
-            self.forwards += [(number, data) for data in batch.forwards[number]]
+            self.forwards += [(number, each.data) for each in batch.forwards[number]]
         self.duplicates += batch.duplicates
+        return True
 
     def documents(self) -> dict[tuple[Kind, str], str]:
         """Return every status as it would be published."""
@@ -72,9 +83,10 @@ class Loop:
         self, keyspace: Keyspace | None = None, *, partitions: int = 1, live_statuses: int = 1000
     ) -> None:
         self.keyspace = keyspace or Keyspace()
-        self.cursor = "0-0"
         self.loaded: list[tuple[Kind, str]] = []
         """What the last batch had to load."""
+        self.refused = 0
+        """How many commits were: an entity was taken for new, and was not."""
         self.pipeline = Pipeline(
             RULES,
             stream="status:events:{0}",
@@ -84,21 +96,41 @@ class Loop:
             live_statuses=live_statuses,
         )
 
-    def decode(self, *entries: Entry) -> list[Update | Rejected | Elsewhere]:
+    def decode(self, *entries: Entry) -> Sequence[Update | Rejected | Elsewhere]:
         """Decode entries, and load nothing."""
         return self.pipeline.decode(entries)[0]
 
-    def run(self, *entries: Entry) -> Batch:
-        """Take entries as one batch."""
+    def restart(self) -> None:
+        """Begin with nothing in memory, where the last batch ended."""
+        self.pipeline.start(self.pipeline.in_hand.cursor)
+
+    def fold(self, *entries: Entry) -> None:
+        """Add entries to the batch in hand."""
         decoded, wanted = self.pipeline.decode(entries)
         self.loaded = [(kind, entity_id) for kind, ids in wanted.items() for entity_id in ids]
         if self.loaded:
             self.pipeline.learn(self.keyspace.load(wanted))
-        batch = self.pipeline.fold(entries, decoded, self.cursor)
-        self.keyspace.commit(batch)
-        self.pipeline.settle(batch)
-        self.cursor = batch.cursor
+        self.pipeline.fold(entries, decoded)
+
+    def run(self, *entries: Entry) -> Batch:
+        """Take entries as one batch; once more where an entity was taken for new and is not."""
+        self.fold(*entries)
+        batch = self.pipeline.close()
+        if not self.land(batch):
+            self.fold(*entries)
+            batch = self.pipeline.close()
+            assert self.land(batch), "whoever doubts is never wrong"
         return batch
+
+    def land(self, batch: Batch) -> bool:
+        """Commit a batch; where it is refused, begin anew where it was read from."""
+        if self.keyspace.commit(batch):
+            self.pipeline.settle(batch)
+            return True
+        self.refused += 1
+        self.pipeline.doubt()
+        self.pipeline.start(batch.read_from)
+        return False
 
 
 def entry(data: bytes | None, entry_id: str = "1700000000000-0") -> Entry:

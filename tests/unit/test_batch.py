@@ -6,7 +6,7 @@ import pytest
 from tests.events import NOW, id_in, update
 from tests.unit.folding import MAX_EVENT_BYTES
 from tests.unit.loop import Keyspace, Loop, entry
-from worker.batch import Elsewhere, Move
+from worker.batch import DOUBTFUL, Elsewhere, Move
 from worker.fold import Corrupt
 from worker.models import Rejected, TaskStatus, TaskUpdate
 
@@ -146,7 +146,7 @@ def test_another_partition_s_update_is_forwarded_as_it_came() -> None:
     loop = Loop(partitions=4)
     batch = loop.run(entry(data), entry(update(id_in(1), "pending")), entry(data))
     assert list(batch.forwards) == [3, 1]
-    assert batch.forwards[3] == [data, data]
+    assert [each.data for each in batch.forwards[3]] == [data, data]
     assert loop.loaded == []
     assert not batch.rejected
     assert not batch.changes
@@ -171,21 +171,54 @@ def test_a_status_is_loaded_once() -> None:
     """What a worker knows of a live entity it does not ask the server for again."""
     loop = Loop()
     loop.run(*map(entry, life("a", "pending", "waiting")))
+    loop.restart()
+    loop.run(entry(update("a", "running", NOW + 6)))
     assert loop.loaded == [("task", "a")]
-    loop.run(entry(update("a", "running", NOW + 5)))
+    loop.run(entry(update("a", "running", NOW + 7)))
     assert loop.loaded == []
 
 
-def test_forget_forgets() -> None:
+def test_a_restart_forgets() -> None:
     """After another owner wrote, statuses are loaded anew and not taken from memory."""
     loop = Loop()
     loop.run(*map(entry, life("a", "pending", "waiting")))
     Loop(loop.keyspace).run(entry(update("a", "running", NOW + 5, progress=0.5)))
-    loop.pipeline.forget()
+    loop.restart()
     batch = loop.run(entry(update("a", "failed", NOW + 9)))
     assert loop.loaded == [("task", "a")]
     assert batch.effects["task"].statuses["a"].progress == 0.5
     assert batch.effects["task"].moves["a"].start == "running"
+
+
+def test_who_begins_is_taken_for_new() -> None:
+    """A new entity costs no loading; one that has a status already costs a second try."""
+    loop = Loop()
+    loop.run(entry(update("a", "pending")))
+    assert (loop.loaded, loop.refused) == ([], 0)
+    loop.restart()
+    assert loop.run(entry(update("a", "pending"))).duplicates == 1
+    assert (loop.loaded, loop.refused) == ([("task", "a")], 1)
+
+
+def test_producers_that_repeat_themselves_are_refused_seldom() -> None:
+    """After a second try, everything is loaded for as long as it takes to make that one rare."""
+    loop = Loop()
+    for number in range(DOUBTFUL):
+        loop.restart()
+        loop.run(entry(update("a", "pending", NOW + number)))
+    assert loop.refused == 1
+
+
+def test_an_entity_is_not_taken_for_new_by_an_update_of_the_future() -> None:
+    """It is rejected, so no commit would find out whether there is a status."""
+    loop = Loop()
+    loop.run(*map(entry, life("a", "pending", "waiting")))
+    loop.restart()
+    batch = loop.run(
+        entry(update("a", "pending", NOW + 60_001)), entry(update("a", "running", NOW + 9))
+    )
+    assert [rejected.reason for rejected in batch.rejected] == ["future"]
+    assert batch.effects["task"].statuses["a"].phase == "running"
 
 
 def test_terminal_entities_are_let_go() -> None:

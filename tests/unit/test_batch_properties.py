@@ -9,6 +9,7 @@ from tests.model import Model, canonical
 from tests.unit.folding import text
 from tests.unit.loop import Keyspace, Loop, entry
 from tests.unit.streams import Event, streams, trials
+from worker.batch import Batch
 
 PARTITIONS = 2
 
@@ -55,7 +56,7 @@ def test_batches_may_be_cut_anywhere(
         batch = loop.run(*(entry(each.data, each.id) for each in events))
         assert (batch.cursor, batch.entries) == (events[-1].id, len(events))
         if number % forget_every == 0:
-            loop.pipeline.forget()
+            loop.restart()
     for each in stream:
         model.apply(0, *each)
     compare(loop.keyspace, model)
@@ -72,3 +73,39 @@ def test_every_entry_has_one_outcome(stream: list[Event]) -> None:
         forwarded = sum(map(len, batch.forwards.values()))
         assert applied + batch.duplicates + forwarded + len(batch.rejected) == 1
         assert applied >= len(batch.changes)
+
+
+@given(
+    streams(PARTITIONS),
+    st.lists(st.tuples(st.integers(1, 8), st.booleans()), min_size=1, max_size=6),
+    st.sampled_from([0, 1, 1000]),
+)
+@trials(200)
+def test_a_batch_is_folded_while_the_one_before_is_on_its_way(
+    stream: list[Event], reads: list[tuple[int, bool]], live_statuses: int
+) -> None:
+    """A batch of several reads, folded before the last one is committed, writes the same.
+
+    Each read has a size, and closes the batch or leaves it in hand.
+    """
+    loop = Loop(partitions=PARTITIONS, live_statuses=live_statuses)
+    model = Model(PARTITIONS)
+    for each in stream:
+        model.apply(0, *each)
+    ids = [each.id for each in stream]
+    on_its_way: Batch | None = None
+    place = 0
+    for size, closes in cycle(reads):
+        events = stream[place : place + size]
+        place += size
+        if events:
+            loop.fold(*(entry(each.data, each.id) for each in events))
+        if closes or not events:
+            if on_its_way is not None and not loop.land(on_its_way):
+                place = ids.index(on_its_way.read_from) + 1 if on_its_way.read_from in ids else 0
+                on_its_way = None
+                continue
+            on_its_way = loop.pipeline.close() if loop.pipeline.in_hand.entries else None
+        if not events and on_its_way is None:
+            break
+    compare(loop.keyspace, model)
