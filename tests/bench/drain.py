@@ -1,5 +1,6 @@
 """How fast a backlog is drained: beside a loop that does nothing, and one written by hand."""
 
+import gc
 from collections.abc import Callable
 from functools import partial
 
@@ -14,6 +15,7 @@ from tests.bench.handwritten import (
 )
 from tests.bench.kinds import Kind, connect, version
 from tests.bench.rounds import Plan, interleaved, per_second
+from tests.bench.stored import store, under_way
 from tests.bench.tracker import check, check_statuses, drain_tracker
 from tests.bench.workload import Workload, restore
 
@@ -41,22 +43,29 @@ class Backlog(Struct):
 
     def by_tracker(self) -> float:
         """Let the real worker drain it, and look whether it did."""
-        restore(self.client, self.dumps)
+        self._reset()
         rate = drain_tracker(self.url, self.workload)
         check(self.client, self.workload)
         return rate
 
     def by_nobody(self) -> float:
         """Let the loop drain it that does nothing."""
-        restore(self.client, self.dumps)
+        self._reset()
         return drain_doing_nothing(self.client, self.workload)
 
     def by_hand(self, loop: Loop) -> float:
         """Let a loop drain it that keeps statuses, and look whether it did."""
-        restore(self.client, self.dumps)
+        self._reset()
         rate = loop(self.client, self.workload)
         check_statuses(self.client, self.workload)
         return rate
+
+    def _reset(self) -> None:
+        restore(self.client, self.dumps)
+        if self.workload.begun:
+            store(self.client, under_way(self.workload))
+        # Garbage is nobody's but who made it.
+        gc.collect()
 
 
 def measure(kind: Kind, plan: Plan) -> Report:

@@ -33,20 +33,18 @@ class Kind(Struct, frozen=True):
                 with Server(self.binary, folder, *options) as server:
                     yield calm(server.url)
 
-    def title(self) -> str:
-        """Return its name and version."""
-        with self.serve() as url:
-            return version(url)
-
 
 def calm(url: str) -> str:
-    """Keep a server from rewriting its append-only file, and return its URL.
+    """Keep a server from tidying up while it is measured, and return its URL.
 
-    Restoring a backlog would set that off, in a process of its own that takes a core from whichever
+    Restoring a backlog would set off that it rewrites its append-only file, in a process of its
+    own, and what was emptied before would be freed by a thread: each takes a core from whichever
     loop comes next.
     """
     with connect(url) as client:
         client.config_set("auto-aof-rewrite-percentage", 0)
+        client.config_set("lazyfree-lazy-user-flush", "no")
+        client.config_set("lazyfree-lazy-user-del", "no")
     return url
 
 

@@ -1,6 +1,8 @@
 """The real command, and others, as processes; and what the system says of them."""
 
+import logging
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,7 +29,24 @@ STOPS_WITHIN = 10.0
 def worker(url: str, workload: Workload) -> list[str]:
     """Return the command that runs a worker."""
     options = ["--prefix", PREFIX, "--partitions", str(workload.partitions)]
-    return [COMMAND, "run", "--redis-url", url, "--log-level", "warning", *options]
+    return [COMMAND, "run", "--redis-url", url, "--log-level", "error", *options]
+
+
+def interruptible() -> None:
+    """Let SIGTERM be what Ctrl-C is, a KeyboardInterrupt, so that all that was started is ended."""
+    # The worker in this process would tell of servers that end with us; checks find wrong work.
+    logging.getLogger("worker").setLevel(logging.ERROR)
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+
+    def again(ignored: "sys.UnraisableHookArgs") -> None:
+        # Python drops an interrupt that comes while it clears up an object; so it comes once more.
+        if ignored.exc_type is KeyboardInterrupt:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        else:
+            sys.__unraisablehook__(ignored)
+
+    sys.unraisablehook = again
 
 
 @contextmanager

@@ -9,12 +9,14 @@ blocking one with hiredis. Rounds are interleaved; the last line is the median o
 
 import argparse
 import statistics
+import sys
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 
 from tests.bench.drain import NOTHING, TRACKER, Backlog
 from tests.bench.kinds import calm, version
+from tests.bench.processes import interruptible
 from tests.bench.rounds import Plan, interleaved, per_second
 from tests.bench.workload import Workload
 from worker.embedded import embedded_server
@@ -41,6 +43,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=400_000)
     parser.add_argument("--redis-url", help="a server of your own; its database is FLUSHED")
     options = parser.parse_args()
+    interruptible()
     with tempfile.TemporaryDirectory() as folder:
         server = (
             nullcontext(options.redis_url) if options.redis_url else embedded_server(Path(folder))
@@ -50,4 +53,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

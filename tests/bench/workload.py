@@ -5,7 +5,7 @@ import time
 import uuid
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 import msgspec
@@ -68,13 +68,20 @@ class Workload(Struct, frozen=True):
         """Add the backlog, and return the streams as the server dumps them."""
         streams = self.streams()
         client.delete(*streams)
-        pipeline = client.pipeline(transaction=False)
-        for number, (partition, data) in enumerate(self.updates(), start=1):
-            pipeline.xadd(streams[partition], {"data": data})
-            if number % 5_000 == 0:
-                pipeline.execute()
-        pipeline.execute()
+        add(client, streams, self.updates())
         return {stream: client.dump(stream) or b"" for stream in streams if client.exists(stream)}
+
+
+def add(client: redis.Redis, streams: Sequence[str], updates: Iterable[tuple[int, bytes]]) -> int:
+    """Add updates to the partitions' streams; return how many."""
+    number = 0
+    pipeline = client.pipeline(transaction=False)
+    for number, (partition, data) in enumerate(updates, start=1):
+        pipeline.xadd(streams[partition], {"data": data})
+        if number % 5_000 == 0:
+            pipeline.execute()
+    pipeline.execute()
+    return number
 
 
 @cache
