@@ -16,8 +16,8 @@ test: $(READY)  ## lint, strict types and every test
 	$(BIN)/mypy
 	$(BIN)/pytest -n 3  # most of their time they wait for processes: also right for two cores
 
-bench: $(READY)  ## the drain rate beside a loop that does nothing
-	$(BIN)/python tests/bench/throughput.py
+bench: $(READY)  ## every figure the tracker is held to, beside what else one could do
+	$(BIN)/python -m tests.bench
 
 chaos: $(READY)  ## faults at random on real processes, every effect compared with the model, for 5 minutes
 	$(BIN)/python -m tests.chaos $(CHAOS)

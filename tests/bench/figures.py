@@ -68,7 +68,7 @@ def ratio(
 ) -> Figure:
     """Return the median of the rounds' ratios: a machine's other work spoils rounds, not all."""
     ratios = sorted(ours / theirs for ours, theirs in zip(measured, beside, strict=True))
-    detail = f"median of {len(ratios)} rounds: {ratios[0]:.2f} … {ratios[-1]:.2f}"
+    detail = f"{ratios[0]:.2f} … {ratios[-1]:.2f} in {len(ratios)} rounds"
     value = statistics.median(ratios)
     return Figure(name, key, value, target=target, at_least=at_least, detail=detail)
 
@@ -90,9 +90,10 @@ def table(reports: Sequence[Report], scale: float) -> Table:
     shown.add_column("holds", no_wrap=True)
     shown.add_column("how")
     for report in reports:
-        file = "with" if report.append_only else "without"
         shown.add_section()
-        shown.add_row(f"[bold]{report.server}, {file} its append-only file[/bold]")
+        shown.add_row(f"[bold]{report.server}[/bold]")
+        if not report.append_only:
+            shown.add_row("[bold]without its append-only file[/bold]")
         for figure in report.figures:
             shown.add_row(*_row(figure))
     return shown

@@ -110,13 +110,13 @@ def _figures(rate: int, ours: Sequence[Times], theirs: Sequence[Times]) -> Itera
         measured = [float(getattr(each, name)) for each in ours]
         beside = [float(getattr(each, name)) for each in theirs]
         figure = ratio(
-            f"latency at {rate:,}/s, {name}, beside {SIMPLE}",
+            f"latency at {rate:,}/s, {name}",
             f"latency_{rate}_{name}",
             measured,
             beside,
             target=2.0,
             at_least=False,
         )
-        pair = f"{statistics.median(measured):.2f} and {statistics.median(beside):.2f} ms"
+        pair = f"{statistics.median(measured):.2f} ms, {SIMPLE} {statistics.median(beside):.2f} ms"
         figure.detail = f"{pair}; {figure.detail}"
         yield figure
