@@ -17,6 +17,12 @@ from tests.bench.workload import Workload, add, outcome
 
 AT_ONCE = 5_000
 
+STILL = 50
+"""Readings alike, 20 ms apart: by then the server has moved hash tables that had grown."""
+
+NOISE = 4_096
+"""Bytes by which they may differ."""
+
 
 class Entity(Struct, gc=False):
     """A task as the tracker left it."""
@@ -72,8 +78,8 @@ def _by_tracker(url: str, half: Workload, whole: Workload) -> tuple[float, list[
     """Drain both halves of a backlog; return the bytes per entity, and what each half left."""
     updates = whole.updates()
     used, stages = [], []
-    with connect(url) as client:
-        for workload in (half, whole):
+    for workload in (half, whole):
+        with connect(url) as client:
             add(client, whole.streams(), islice(updates, half.events))
             drain_tracker(url, whole, events=half.events)
             check(client, workload)
@@ -81,7 +87,7 @@ def _by_tracker(url: str, half: Workload, whole: Workload) -> tuple[float, list[
             for stream in whole.streams():
                 client.xtrim(stream, maxlen=0, approximate=False)
             client.delete(keys().changes)
-            used.append(settled_memory(url))
+        used.append(settled_memory(url))
     return _per_entity(used, stages), stages
 
 
@@ -138,16 +144,19 @@ def _per_entity(used: Sequence[int], stages: Sequence[Sequence[Entity]]) -> floa
 
 
 def settled_memory(url: str) -> int:
-    """Return the bytes that the server uses for data, when hash tables and frees have settled."""
+    """Return the bytes that the server uses, when nothing is freed or moved about any more.
+
+    Nobody else may be connected: buffers of a client are memory, too.
+    """
     with connect(url) as client:
-        readings = [0, 0, 0]
+        readings: list[int] = []
 
         def still() -> bool:
             info = client.info("memory")
-            # Buffers come and go with whoever is connected.
-            buffers = info["mem_clients_normal"] + info["mem_aof_buffer"]
-            readings.append(info["used_memory"] - buffers)
-            return not info["lazyfree_pending_objects"] and abs(readings[-1] - readings[-4]) < 4096
+            readings.append(info["used_memory"])
+            last = readings[-STILL:]
+            idle = not info["lazyfree_pending_objects"] and max(last) - min(last) < NOISE
+            return idle and len(last) == STILL
 
         await_that(still, "the server's memory to settle")
         return readings[-1]
