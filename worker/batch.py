@@ -4,12 +4,12 @@ entries → decode → (the caller loads statuses that are not known) → fold �
 """
 
 from collections.abc import Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import NamedTuple
 
 from msgspec import Struct, field
 
-from worker.decode import FIELD, decode_all, find_data, misspelt_id
+from worker.decode import Entry, decode_all, find_data, misspelt_id
 from worker.fold import DUPLICATE, Corrupt, Rules
 from worker.keys import partition_of
 from worker.models import (
@@ -28,9 +28,6 @@ from worker.models import (
 DOUBTFUL = 100
 """Batches. Where producers often repeat the first update of an entity, one commit in so many is
 refused; elsewhere loading costs a tenth more for so long."""
-
-Entry = tuple[bytes, Sequence[bytes]]
-"""An entry as the server sends it: its ID, and ``[field, value, field, value, …]``."""
 
 
 _UPDATES: dict[Kind, type[Update]] = {"task": TaskUpdate, "asset": AssetUpdate}
@@ -158,18 +155,15 @@ class Pipeline:
             self.in_hand.effects[kind].loaded += found.statuses
 
     def decode(
-        self, entries: Sequence[Entry]
+        self, entries: Sequence[Entry], values: Sequence[bytes | Rejected]
     ) -> tuple[Sequence[Update | Rejected | Elsewhere], dict[Kind, list[str]]]:
-        """Decode entries, and tell which ids' statuses are to be loaded.
+        """Decode entries' values of `data`, and tell which ids' statuses are to be loaded.
 
         An entity that is not known is taken for new where its life begins here: the update is
         applied in any case, so the commit finds out.
         """
         allowed = _received(entries[0][0]) + self._rules.max_clock_skew
-        decoded = decode_all(
-            [fields[1] if fields[0] == FIELD else find_data(fields) for _, fields in entries],
-            self._max_event_bytes,
-        )
+        decoded = decode_all(values, self._max_event_bytes)
         unknown: dict[Kind, list[str]] = {}
         misplaced: dict[str, Rejected | Elsewhere] = {}
         for kind, update_type in _UPDATES.items():
@@ -294,10 +288,12 @@ class Pipeline:
         for kind, lifecycle in self._rules.lifecycles.items():
             statuses, texts = self._known[kind].statuses, self._known[kind].texts
             effects = batch.effects[kind]
-            ended = [
-                entity_id
-                for entity_id in chain(effects.moves, effects.loaded)
-                if entity_id in statuses and statuses[entity_id].phase in lifecycle.terminal
+            terminal = lifecycle.terminal
+            ended = [each for each, move in effects.moves.items() if move.end in terminal]
+            ended += [
+                each
+                for each in effects.loaded
+                if each in statuses and statuses[each].phase in terminal
             ]
             oldest = islice(statuses, max(len(statuses) - self._live_statuses, 0))
             # The batch in hand goes on from what it changed.

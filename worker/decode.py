@@ -11,6 +11,9 @@ from worker.models import Rejected, Update
 FIELD = b"data"
 """The field of a stream entry that holds the update."""
 
+Entry = tuple[bytes, Sequence[bytes]]
+"""An entry as the server sends it: its ID, and ``[field, value, field, value, …]``."""
+
 ID_PATTERN = r"^[^\s\x00-\x1f\x7f-\x9f{}]+\Z"
 _id_matches = re.compile(ID_PATTERN).match
 
@@ -23,6 +26,19 @@ DEEPEST = 400
 its own stack, and a replay must find what was found before."""
 # The last quote is optional: else a string without one is tried again from each quote inside it.
 _strings = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+
+
+def find_all(entries: Sequence[Entry]) -> tuple[Sequence[bytes | Rejected], int]:
+    """Return each entry's value of `data`, and how many bytes there are in all their fields."""
+    alone = [fields[1] for _, fields in entries if len(fields) == 2 and fields[0] == FIELD]
+    if len(alone) == len(entries):
+        return alone, sum(map(len, alone))
+    return [find_data(fields) for _, fields in entries], sum(map(size_of, entries))
+
+
+def size_of(entry: Entry) -> int:
+    """Return how many bytes there are in an entry's fields."""
+    return sum(map(len, entry[1]))
 
 
 def find_data(fields: Sequence[bytes]) -> bytes | Rejected:

@@ -3,14 +3,16 @@
 import asyncio
 import logging
 from bisect import bisect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import Any
 
 from msgspec import Struct
 
-from worker.batch import Batch, Entry, Pipeline
+from worker.batch import Batch, Pipeline
 from worker.connection import UNAVAILABLE
+from worker.decode import Entry, find_all, size_of
+from worker.models import Rejected
 from worker.outage import Outage
 from worker.store import Attached, CursorMovedError, StatusChangedError, Store
 
@@ -123,7 +125,7 @@ class Partition:
             await self._pause()
             return
         backlog = len(entries) == self._count
-        entries, size = self._bounded(entries)
+        entries, values, size = self._bounded(entries)
         if self._size + size > self._batch_bytes:
             await self._commit()
         self._size += size
@@ -133,7 +135,7 @@ class Partition:
             # is still to be written.
             self._read_after(entries[-1][0].decode(), BLOCK if full else None)
             await asyncio.sleep(0)  # else it is sent after the folding
-        decoded, unknown = self._pipeline.decode(entries)
+        decoded, unknown = self._pipeline.decode(entries, values)
         if any(unknown.values()):
             self._pipeline.learn(await self._store.load(unknown))
         self._pipeline.fold(entries, decoded)
@@ -206,23 +208,21 @@ class Partition:
         if pending:
             await cancelled(pending)
 
-    def _bounded(self, entries: list[Entry]) -> tuple[list[Entry], int]:
+    def _bounded(self, entries: list[Entry]) -> tuple[list[Entry], Sequence[bytes | Rejected], int]:
         """Cut entries at the limit of bytes, and fit the next read's count to what came.
 
-        Returns what is left of them, and its size.
+        Returns what is left of them, their values of `data`, and their size.
         """
-        sizes = [
-            len(fields[1]) if len(fields) == 2 else sum(map(len, fields)) for _, fields in entries
-        ]
-        size = sum(sizes)
+        values, size = find_all(entries)
         # A full read doubles the count; large entries lower it to as many as fit.
         fitting = self._batch_bytes * len(entries) // max(size, 1)
         wanted = self._count * 2 if len(entries) == self._count else self._count
         self._count = max(1, min(wanted, fitting, self._batch_entries, MOST_COUNT))
-        if size <= self._batch_bytes:
-            return entries, size
-        taken = max(bisect(list(accumulate(sizes)), self._batch_bytes), 1)
-        return entries[:taken], sum(sizes[:taken])
+        if size > self._batch_bytes:
+            ends = list(accumulate(map(size_of, entries)))
+            entries = entries[: max(bisect(ends, self._batch_bytes), 1)]
+            values, size = find_all(entries)
+        return entries, values, size
 
     async def _attach(self) -> None:
         """Find where to read on, on a server that may be another one than before."""

@@ -3,19 +3,21 @@
 Errors of the connection and of the server pass through: `partition.py` waits them out.
 """
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 
 import msgspec
 from msgspec import Struct
 
-from worker.batch import Batch, Entry, Forward, Known
+from worker.batch import Batch, Forward, Known
 from worker.connection import Client
+from worker.decode import Entry
 from worker.fold import Corrupt
 from worker.keys import GROUP, Keys
-from worker.models import AssetStatus, Kind, Status, TaskStatus
+from worker.models import AssetStatus, Change, Kind, Status, TaskStatus
 from worker.scripts import Script
 
-_encode_json = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
 _encode_msgpack = msgspec.msgpack.Encoder().encode
 _decode: dict[Kind, Callable[[bytes], Status]] = {
     "task": msgspec.json.Decoder(TaskStatus).decode,
@@ -213,7 +215,7 @@ class Store:
         for kind, effects in batch.effects.items():
             prefix = own.statuses[kind]
             status_keys += [prefix + entity_id for entity_id in effects.statuses]
-            texts = [_encode_json(status).decode() for status in effects.statuses.values()]
+            texts = _texts(effects.statuses.values())
             documents += texts
             expected += [effects.texts.get(entity_id, "") for entity_id in effects.statuses]
             # The next batch is folded before this one is written, and begins where it ends.
@@ -227,7 +229,7 @@ class Store:
             expected=expected,
             phases=list(phases.values()),
             counts=[[item for pair in counts[kind].items() for item in pair] for kind in counts],
-            changes=[_encode_json(change).decode() for change in batch.changes],
+            changes=_texts(batch.changes),
             rejected=[
                 _Rejected(entry.reason, entry.detail, entry.stream, entry.id)
                 for entry in batch.rejected
@@ -242,21 +244,26 @@ class Store:
 
     def _index(self, batch: Batch) -> tuple[dict[str, _Phase], dict[Kind, dict[str, int]]]:
         """Group a batch's moves by the set they change, and sum them up by phase."""
-        phases: dict[str, _Phase] = {}
+        phases: dict[str, _Phase] = defaultdict(_Phase)
         counts: dict[Kind, dict[str, int]] = {"task": {}, "asset": {}}
         for kind, effects in batch.effects.items():
             keys = self._keys.phases[kind]
             count = counts[kind]
             for entity_id, move in effects.moves.items():
                 # Who left and came back keeps the place, with the time of the coming back.
-                phases.setdefault(keys[move.end], _Phase()).entered += (move.at, entity_id)
+                phases[keys[move.end]].entered += (move.at, entity_id)
                 if move.start == move.end:
                     continue
                 count[move.end] = count.get(move.end, 0) + 1
                 if move.start is not None:
                     count[move.start] = count.get(move.start, 0) - 1
-                    phases.setdefault(keys[move.start], _Phase()).left.append(entity_id)
+                    phases[keys[move.start]].left.append(entity_id)
         return phases, counts
+
+
+def _texts(documents: Iterable[Status | Change]) -> list[str]:
+    """Write documents, none of which has a newline: in JSON text it is escaped."""
+    return _encode_lines(documents).decode().split("\n")[:-1]
 
 
 def _decode_status(kind: Kind, key: str, value: bytes) -> Status | Corrupt:

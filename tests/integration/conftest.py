@@ -8,6 +8,7 @@ import redis.asyncio
 from tests.servers import Server
 from worker.batch import Batch, Pipeline
 from worker.connection import connect
+from worker.decode import find_all
 from worker.fold import Rules
 from worker.keys import Keys, Layout
 from worker.lifecycle import load_lifecycles
@@ -60,7 +61,7 @@ class Line:
     async def fold(self, count: int = 100_000) -> Batch:
         """Read what is there and fold it, without committing."""
         entries = await self.store.read(self.cursor, count=count, block=1)
-        decoded, unknown = self.pipeline.decode(entries)
+        decoded, unknown = self.pipeline.decode(entries, find_all(entries)[0])
         self.pipeline.learn(await self.store.load(unknown))
         self.pipeline.fold(entries, decoded)
         return self.pipeline.close()

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import msgspec
 
 from tests.unit.folding import MAX_EVENT_BYTES, RULES, published
-from worker.batch import Batch, Elsewhere, Entry, Known, Pipeline
+from worker.batch import Batch, Elsewhere, Known, Pipeline
+from worker.decode import Entry, find_all
 from worker.fold import Corrupt
 from worker.models import Change, Kind, Rejected, Status, Update
 
@@ -98,7 +99,7 @@ class Loop:
 
     def decode(self, *entries: Entry) -> Sequence[Update | Rejected | Elsewhere]:
         """Decode entries, and load nothing."""
-        return self.pipeline.decode(entries)[0]
+        return self.pipeline.decode(entries, find_all(entries)[0])[0]
 
     def restart(self) -> None:
         """Begin with nothing in memory, where the last batch ended."""
@@ -106,7 +107,7 @@ class Loop:
 
     def fold(self, *entries: Entry) -> None:
         """Add entries to the batch in hand."""
-        decoded, wanted = self.pipeline.decode(entries)
+        decoded, wanted = self.pipeline.decode(entries, find_all(entries)[0])
         self.loaded = [(kind, entity_id) for kind, ids in wanted.items() for entity_id in ids]
         if self.loaded:
             self.pipeline.learn(self.keyspace.load(wanted))
