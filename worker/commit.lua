@@ -57,24 +57,27 @@ end
 
 local function refused_by_acl()
   local commands = {
-    {'MSET', KEYS[first_status + 1] or partition, ''},
-    {'ZREM', KEYS[first_phase + 1] or partition, ''},
-    {'ZADD', KEYS[first_phase + 1] or partition, 0, ''},
-    {'HSET', counts[1], '', ''},
-    {'HSET', counts[2], '', ''},
     {'HSET', partition, '', ''},
-    {'XADD', changes, '*', '', ''},
-    {'XTRIM', changes, 'MAXLEN', 0},
-    {'XADD', rejected, '*', '', ''},
-    {'XTRIM', rejected, 'MAXLEN', 0},
     {'XGROUP', 'SETID', events, group_name, 0},
     {'XGROUP', 'CREATE', events, group_name, 0},
     {'XINFO', 'GROUPS', events},
     {'XINFO', 'STREAM', events},
   }
-  for i = 1, #batch.forwards do
-    commands[#commands + 1] = {'XADD', KEYS[first_forward + i], '*', '', ''}
+  local function needs(command) commands[#commands + 1] = command end
+  local function needs_to_add(stream)
+    needs({'XADD', stream, '*', '', ''})
+    needs({'XTRIM', stream, 'MAXLEN', 0})
   end
+  if #batch.documents > 0 then needs({'MSET', KEYS[first_status + 1], ''}) end
+  if #batch.phases > 0 then
+    needs({'ZREM', KEYS[first_phase + 1], ''})
+    needs({'ZADD', KEYS[first_phase + 1], 0, ''})
+    needs({'HSET', counts[1], '', ''})
+    needs({'HSET', counts[2], '', ''})
+  end
+  if #batch.changes > 0 then needs_to_add(changes) end
+  if #batch.rejected > 0 then needs_to_add(rejected) end
+  for i = 1, #batch.forwards do needs({'XADD', KEYS[first_forward + i], '*', '', ''}) end
   for _, command in ipairs(commands) do
     if not redis.acl_check_cmd(unpack(command)) then
       return redis.error_reply('NOPERM the user needs permission for ' .. command[1]:lower()

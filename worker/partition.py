@@ -70,6 +70,8 @@ class Partition:
         self._count = min(FIRST_COUNT, batch_entries)
         # Bytes of the entries of the batch in hand.
         self._size = 0
+        # Our own task, while it waits for entries.
+        self._waiting: asyncio.Task[Any] | None = None
         # What comes after the batch in hand.
         self._reading: asyncio.Task[list[Entry]] | None = None
         # The batch before the one in hand.
@@ -81,8 +83,9 @@ class Partition:
     def stop(self) -> None:
         """Let `run` return when the batch in hand is committed; at once where there is none."""
         self._stop.set()
-        if self._reading is not None:
-            self._reading.cancel()
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
 
     async def run(self) -> None:
         """Go on until `stop`.
@@ -101,8 +104,7 @@ class Partition:
                 await self._attach()
                 while not self._stop.is_set():
                     await self._turn()
-                await self._commit()
-                await self._committed()
+                await self._commit(wait=True)
             except StatusChangedError as error:
                 self._pipeline.doubt()
                 if error.was_known:
@@ -127,7 +129,7 @@ class Partition:
         backlog = len(entries) == self._count
         entries, values, size = self._bounded(entries)
         if self._size + size > self._batch_bytes:
-            await self._commit()
+            await self._commit(wait=False)
         self._size += size
         full = self._pipeline.in_hand.entries + len(entries) + self._count > self._batch_entries
         if backlog:
@@ -140,30 +142,30 @@ class Partition:
             self._pipeline.learn(await self._store.load(unknown))
         self._pipeline.fold(entries, decoded)
         if full or not backlog:
-            await self._commit()
-        if not backlog:
-            await self._committed()
+            await self._commit(wait=not backlog)
 
     async def _pause(self) -> None:
         """Commit what is in hand where nothing follows it; where nothing is, look over the keys."""
         idle = not self._pipeline.in_hand.entries
-        await self._commit()
-        await self._committed()
+        await self._commit(wait=True)
         if idle and not self._stop.is_set():
             await self._look_over()
             self._outage.over(self._name)
 
-    async def _commit(self) -> None:
-        """Send the batch in hand on its way, once the one before it has arrived.
+    async def _commit(self, *, wait: bool) -> None:
+        """Commit the batch in hand, once the one before it is; wait for it, or read on meanwhile.
 
-        The next one is read and folded meanwhile; neither the worker nor the server waits.
+        Under a backlog neither the worker nor the server then waits for the other.
         """
         await self._committed()
-        if self._pipeline.in_hand.entries:
-            self._size = 0
-            self._committing = asyncio.create_task(
-                self._write(self._pipeline.close()), name=f"{self._name}: commit"
-            )
+        if not self._pipeline.in_hand.entries:
+            return
+        self._size = 0
+        commit = self._write(self._pipeline.close())
+        if wait:
+            self._pipeline.settle(await commit)
+        else:
+            self._committing = asyncio.create_task(commit, name=f"{self._name}: commit")
             await asyncio.sleep(0)  # else it is sent after the next folding
 
     async def _committed(self) -> None:
@@ -189,17 +191,25 @@ class Partition:
 
     async def _next(self) -> list[Entry]:
         """Return what comes next; nothing when nothing comes, or when a stop cuts it off."""
-        reading = self._reading or self._read_after(self._pipeline.in_hand.cursor, BLOCK)
-        # Not awaited itself: a cancelled reading is a stop, and no cancellation of ours.
-        await asyncio.wait([reading])
-        self._reading = None
-        return [] if reading.cancelled() else reading.result()
+        task = self._waiting = asyncio.current_task()
+        try:
+            if self._reading is not None:
+                return await self._reading
+            return await self._store.read(
+                self._pipeline.in_hand.cursor, count=self._count, block=BLOCK
+            )
+        except asyncio.CancelledError:
+            # One cancellation is the stop's; another one would be of the partition itself.
+            if not self._stop.is_set() or task is None or task.uncancel():
+                raise
+            return []
+        finally:
+            self._reading = self._waiting = None
 
-    def _read_after(self, cursor: str, block: int | None) -> asyncio.Task[list[Entry]]:
+    def _read_after(self, cursor: str, block: int | None) -> None:
         self._reading = asyncio.create_task(
             self._store.read(cursor, count=self._count, block=block), name=f"{self._name}: read"
         )
-        return self._reading
 
     async def _drop(self) -> None:
         """Forget what is on its way: it follows a batch that may not have been committed."""
