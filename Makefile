@@ -18,6 +18,8 @@ test: $(READY)  ## lint, strict types and every test
 
 bench: $(READY)  ## every figure the tracker is held to, beside what else one could do
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench.compare
+	if [ -e .venv-peers/installed.txt ]; then .venv-peers/bin/python -I tests/bench/picture.py; fi
 
 chaos: $(READY)  ## faults at random on real processes, every effect compared with the model, for 5 minutes
 	$(BIN)/python -m tests.chaos $(CHAOS)
@@ -27,7 +29,7 @@ lock: $(READY)  ## pin the newest versions that pyproject.toml allows
 		--no-header --output-file constraints.txt pyproject.toml
 
 clean:  ## the virtual environment and what the tools cached; never .status-tracker/, which is data
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

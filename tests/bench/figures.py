@@ -103,13 +103,14 @@ def _row(figure: Figure) -> tuple[str, str, str, str, str]:
     target, holds = "", "–"  # noqa: RUF001
     if figure.target is not None:
         bound = "≥" if figure.at_least else "≤"
-        target = f"{bound} {_quantity(figure.target, figure.unit)}"
+        target = f"{bound} {quantity(figure.target, figure.unit)}"
         holds = "yes" if figure.holds else "[bold red]NO[/bold red]"
-    measured = _quantity(figure.value, figure.unit)
+    measured = quantity(figure.value, figure.unit)
     return figure.name, measured, target, holds, figure.detail
 
 
-def _quantity(value: float, unit: str) -> str:
+def quantity(value: float, unit: str) -> str:
+    """Return a number as it is quoted."""
     number = f"{value:.0f}" if abs(value) >= 100 else f"{value:.2f}"
     return f"{number} {unit}"
 
