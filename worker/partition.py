@@ -224,9 +224,9 @@ class Partition:
         Returns what is left of them, their values of `data`, and their size.
         """
         values, size = find_all(entries)
-        # A full read doubles the count; large entries lower it to as many as fit.
+        # A full read raises the count; large entries lower it to as many as fit.
         fitting = self._batch_bytes * len(entries) // max(size, 1)
-        wanted = self._count * 2 if len(entries) == self._count else self._count
+        wanted = self._count * 4 if len(entries) == self._count else self._count
         self._count = max(1, min(wanted, fitting, self._batch_entries, MOST_COUNT))
         if size > self._batch_bytes:
             ends = list(accumulate(map(size_of, entries)))

@@ -61,8 +61,8 @@ class Attached(Struct, frozen=True):
 class _Phase(Struct):
     """What a batch does to the set of ids in one phase."""
 
-    entered: list[int | float | str] = []
-    """``[score, id, score, id, …]``"""
+    entered: list[str] = []
+    """``[score, id, score, id, …]``; scores as text, which Lua would make of numbers slowly."""
     left: list[str] = []
 
 
@@ -251,7 +251,7 @@ class Store:
             count = counts[kind]
             for entity_id, move in effects.moves.items():
                 # Who left and came back keeps the place, with the time of the coming back.
-                phases[keys[move.end]].entered += (move.at, entity_id)
+                phases[keys[move.end]].entered += (str(move.at), entity_id)
                 if move.start == move.end:
                     continue
                 count[move.end] = count.get(move.end, 0) + 1
