@@ -225,16 +225,16 @@ class Pipeline:
             status = statuses.get(entity_id)
             received = first if update.updated_at <= allowed else _received(entry_id)
             outcome = fold(status or corrupt.get(entity_id), update, received)
+            if type(outcome) is Rejected:
+                self._set_aside(batch, entry_id, fields, outcome)
+                continue
             if outcome is DUPLICATE:
                 batch.duplicates += 1
                 continue
-            if isinstance(outcome, Rejected):
-                self._set_aside(batch, entry_id, fields, outcome)
-                continue
             statuses[entity_id] = changed[entity_id] = outcome
-            if status is not None and status.phase == outcome.phase:
-                continue
             start = None if status is None else status.phase
+            if start == outcome.phase:
+                continue
             changes.append(_change(outcome, entity_id, start, entry_id.decode()))
             move = moves.get(entity_id)
             if move is None:

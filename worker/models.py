@@ -114,6 +114,7 @@ Reason = Literal[
 ]
 
 
+@final
 class Rejected(Struct, frozen=True, gc=False):
     """Why an entry was not applied."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.bench import drain, flat, fleet, latency, memory, start, worker_memory
+from tests.bench import drain, flat, fleet, latency, memory, start, steps, worker_memory
 from tests.bench.figures import RESULTS, Report, merge, show
 from tests.bench.kinds import Kind, kinds
 from tests.bench.processes import interruptible
@@ -26,6 +26,7 @@ PARTS: dict[str, Measure] = {
     "memory": memory.measure,
     "worker-memory": worker_memory.measure,
     "start": start.measure,
+    "steps": steps.measure,
 }
 
 WITHOUT_FILE = ["drain"]
