@@ -258,6 +258,8 @@ class _Once(Redis):
         try:
             if connection.is_connected and await connection.can_read():
                 await connection.disconnect()  # the server closed it
+            if not connection.is_connected:
+                await connection.connect()
             await connection.send_command(*args)
             return await self.parse_response(connection, args[0], **options)  # type: ignore[arg-type]
         finally:

@@ -1,9 +1,8 @@
-"""The README's table, as `results.json` has it: `python -m tests.bench.readme` puts it there.
+"""The tables of the READMEs, as `results.json` has them: `python -m tests.bench.readme` puts them there.
 
-A test compares the two, so that the README quotes nothing else.
+A test compares them, so that the READMEs quote nothing else.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,10 @@ from typing import Any
 import msgspec
 
 from tests.bench.figures import RESULTS, Figure, Report, quantity
+from tests.bench.steps import STEP
 
 README = Path(__file__).parents[2] / "README.md"
+OF_STEPS = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->\n"
 
 
@@ -51,6 +52,8 @@ def _named(report: Report) -> str:
 def _rows(reports: Sequence[Report]) -> Iterator[str]:
     found = [{figure.key: figure for figure in report.figures} for report in reports]
     for key, figure in found[0].items():
+        if key.startswith(STEP):
+            continue
         cells = [_cell(figures[key]) if key in figures else "" for figures in found]
         target = ""
         if figure.target is not None:
@@ -82,16 +85,34 @@ def _peers(peers: dict[str, Any] | None) -> Iterator[str]:
         yield f"| {row['name']} | {row['version']} | {row['rate']:,} | {times} | {row['keeps']} |"
 
 
-def quoted(readme: str) -> str:
-    """Return what the README has between the marks."""
-    return readme.partition(BEGIN)[2].partition(END)[0]
+def steps(results: dict[str, Any]) -> str:
+    """Return what stands between the marks of the benchmarks' own README."""
+    reports = [
+        each for each in msgspec.convert(results["servers"], list[Report]) if each.append_only
+    ]
+    names = [figure.name for figure in reports[0].figures if figure.key.startswith(STEP)]
+    lines = ["| µs per event | " + " | ".join(map(_named, reports)) + " |"]
+    lines.append("| --- |" + " --- |" * len(reports))
+    for name in names:
+        values = [
+            figure.value for each in reports for figure in each.figures if figure.name == name
+        ]
+        cells = " | ".join(f"{value:.2f}" for value in values)
+        lines.append(f"| {name.removeprefix(STEP)} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def quoted(readme: Path) -> str:
+    """Return what a README has between its marks."""
+    return readme.read_text().partition(BEGIN)[2].partition(END)[0]
 
 
 def main() -> None:
-    """Put the table into the README."""
-    table = rendered(msgspec.json.decode(RESULTS.read_bytes()))
-    text = re.sub(f"(?<={BEGIN}).*?(?={END})", lambda _: table, README.read_text(), flags=re.DOTALL)
-    README.write_text(text)
+    """Put the tables where they belong."""
+    results = msgspec.json.decode(RESULTS.read_bytes())
+    for readme, table in ((README, rendered(results)), (OF_STEPS, steps(results))):
+        before, mark, rest = readme.read_text().partition(BEGIN)
+        readme.write_text(before + mark + table + END + rest.partition(END)[2])
 
 
 if __name__ == "__main__":
