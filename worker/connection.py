@@ -60,6 +60,7 @@ _ours: dict[str, Any] = {
     "protocol": 2,
     "socket_timeout": ANSWER_WITHIN,
     "socket_connect_timeout": ANSWER_WITHIN,
+    # By redis-py's own, a reply of some hundred KiB is copied together piece by piece.
     "socket_read_size": 2**20,
     # A commit that redis-py sends again on its own would look like another worker's.
     "retry": Retry(NoBackoff(), 0),

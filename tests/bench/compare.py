@@ -23,7 +23,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.drain import TRACKER
+from tests.bench.alone import TRACKER
 from tests.bench.figures import RESULTS, machine
 from tests.bench.kinds import kinds, version
 from tests.bench.latency import Times

@@ -7,22 +7,13 @@ from functools import partial
 import redis
 from msgspec import Struct
 
+from tests.bench.alone import BY_HAND, BY_HAND_MSET, NOTHING, TRACKER, drain_alone
 from tests.bench.figures import Report, medians, ratio
-from tests.bench.handwritten import (
-    drain_doing_nothing,
-    drain_handwritten,
-    drain_handwritten_mset,
-)
 from tests.bench.kinds import Kind, connect, version
 from tests.bench.rounds import Plan, interleaved, per_second
 from tests.bench.stored import store, under_way
-from tests.bench.tracker import check, check_statuses, drain_tracker
+from tests.bench.tracker import check, check_statuses
 from tests.bench.workload import Workload, restore
-
-TRACKER = "status tracker"
-NOTHING = "nothing"
-BY_HAND = "handwritten"
-BY_HAND_MSET = "handwritten, MSET"
 
 Loop = Callable[[redis.Redis, Workload], float]
 
@@ -44,17 +35,24 @@ class Backlog(Struct):
     def by_tracker(self) -> float:
         """Let the real worker drain it, and look whether it did."""
         self._reset()
-        rate = drain_tracker(self.url, self.workload)
+        rate = drain_alone(TRACKER, self.url, self.workload).rate
         check(self.client, self.workload)
         return rate
 
     def by_nobody(self) -> float:
         """Let the loop drain it that does nothing."""
         self._reset()
-        return drain_doing_nothing(self.client, self.workload)
+        return drain_alone(NOTHING, self.url, self.workload).rate
+
+    def by_loop(self, name: str) -> float:
+        """Let one of our loops drain it that keep statuses, and look whether it did."""
+        self._reset()
+        rate = drain_alone(name, self.url, self.workload).rate
+        check_statuses(self.client, self.workload)
+        return rate
 
     def by_hand(self, loop: Loop) -> float:
-        """Let a loop drain it that keeps statuses, and look whether it did."""
+        """Let somebody else's loop drain it, and look whether it did."""
         self._reset()
         rate = loop(self.client, self.workload)
         check_statuses(self.client, self.workload)
@@ -74,8 +72,8 @@ def measure(kind: Kind, plan: Plan) -> Report:
         backlog = Backlog.on(url, Workload(plan.sized(400_000)))
         contenders = {NOTHING: backlog.by_nobody, TRACKER: backlog.by_tracker}
         if kind.append_only:
-            contenders[BY_HAND] = partial(backlog.by_hand, drain_handwritten)
-            contenders[BY_HAND_MSET] = partial(backlog.by_hand, drain_handwritten_mset)
+            for name in (BY_HAND, BY_HAND_MSET):
+                contenders[name] = partial(backlog.by_loop, name)
         rates = interleaved(plan, contenders, per_second)
         report = Report(version(url), kind.append_only, rates=medians(rates))
     ours = rates[TRACKER]

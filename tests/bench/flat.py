@@ -5,12 +5,13 @@ from collections import Counter
 
 from msgspec import Struct
 
+from tests.bench.alone import TRACKER, drain_alone
 from tests.bench.drain import Backlog
 from tests.bench.figures import Report, medians, ratio
 from tests.bench.kinds import Kind, version
 from tests.bench.rounds import Plan, interleaved, per_second, say
 from tests.bench.stored import gathered, store, take_back
-from tests.bench.tracker import check, drain_tracker
+from tests.bench.tracker import check
 from tests.bench.workload import Workload
 
 BASE = "4 partitions, 2,000 in flight"
@@ -84,7 +85,7 @@ class Filled(Struct):
         for key, dump in self.backlog.dumps.items():
             client.restore(key, 0, dump)
         gc.collect()
-        rate = drain_tracker(self.backlog.url, workload)
+        rate = drain_alone(TRACKER, self.backlog.url, workload).rate
         check(client, workload, self.counts)
         return rate
 

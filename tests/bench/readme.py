@@ -1,4 +1,4 @@
-"""The tables of the READMEs, as `results.json` has them: `python -m tests.bench.readme` puts them there.
+"""The READMEs' tables, as `results.json` has them: `python -m tests.bench.readme` puts them there.
 
 A test compares them, so that the READMEs quote nothing else.
 """

@@ -16,10 +16,11 @@ import hiredis
 import msgspec
 import redis
 
+from tests.bench.alone import TRACKER, drain_alone
 from tests.bench.figures import Figure, Report
 from tests.bench.kinds import Kind, connect, version
 from tests.bench.rounds import Plan, say
-from tests.bench.tracker import KEYS, drain_tracker
+from tests.bench.tracker import KEYS
 from tests.bench.workload import Workload, restore
 from worker.batch import Pipeline
 from worker.decode import find_all
@@ -55,9 +56,7 @@ def measure(kind: Kind, plan: Plan) -> Report:
             took = _worker_steps(replies, workload)
             restore(client, dumps)
             client.config_resetstat()
-            began = time.process_time()
-            drain_tracker(url, workload)
-            took["all of the worker, in a drain"] = time.process_time() - began
+            took["all of the worker, in a drain"] = drain_alone(TRACKER, url, workload).cpu
             took |= _server_steps(client)
             rounds.append(took)
             say(f"round {number}")

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tests.bench.figures import Figure, Report, merge, ratio, table
+from tests.bench.figures import RESULTS, Figure, Report, merge, ratio, table
 from tests.bench.processes import MEASURABLE
+from tests.bench.readme import OF_STEPS, README, quoted, rendered, steps
 from tests.bench.steps import STEP
 
 FIGURES = {
@@ -126,3 +127,10 @@ def test_figures_of_another_scale_do_not_stay(tmp_path: Path) -> None:
         report = Report("valkey 9.1.2", append_only=True, figures=[Figure(key, key, 1.0)])
         merge(path, [report], scale)
     assert figures_of(path) == {"start": 1.0}
+
+
+def test_the_readmes_quote_what_was_measured() -> None:
+    """Their figures are those of the committed results, each of them and no other."""
+    results = json.loads(RESULTS.read_bytes())
+    assert quoted(README) == rendered(results)
+    assert quoted(OF_STEPS) == steps(results)

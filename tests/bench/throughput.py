@@ -14,7 +14,8 @@ import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 
-from tests.bench.drain import NOTHING, TRACKER, Backlog
+from tests.bench.alone import NOTHING, TRACKER
+from tests.bench.drain import Backlog
 from tests.bench.kinds import calm, version
 from tests.bench.processes import interruptible
 from tests.bench.rounds import Plan, interleaved, per_second

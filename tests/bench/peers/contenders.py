@@ -9,7 +9,8 @@ from pathlib import Path
 import redis
 from msgspec import Struct
 
-from tests.bench.drain import TRACKER, Backlog
+from tests.bench.alone import TRACKER
+from tests.bench.drain import Backlog
 from tests.bench.handwritten import drain_naive
 from tests.bench.kinds import connect
 from tests.bench.latency import FIRST, Times, publish_at
