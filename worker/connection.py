@@ -260,7 +260,7 @@ class _Once(Redis):
             if connection.is_connected and await connection.can_read():
                 await connection.disconnect()  # the server closed it
             if not connection.is_connected:
-                await connection.connect()
+                await connection.connect()  # type: ignore[no-untyped-call]
             await connection.send_command(*args)
             return await self.parse_response(connection, args[0], **options)  # type: ignore[arg-type]
         finally:
