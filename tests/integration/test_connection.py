@@ -15,22 +15,29 @@ async def test_a_connection_that_the_server_closed_is_replaced(
     try:
         assert await client.execute_command("PING")
         redis_client.client_kill_filter(_type="normal", skipme=True)
-        for _ in range(2):
-            await asyncio.sleep(0.01)  # for the end of the connection to arrive
-            assert await client.execute_command("PING")
+        (kept,) = client._idle
+        async with asyncio.timeout(10):
+            while not await kept.can_read():  # the end of the connection is on its way
+                await asyncio.sleep(0)
+        assert await client.execute_command("PING")
+        assert client._idle == [kept]
     finally:
         await close(client)
 
 
-async def test_a_command_that_was_cut_off_leaves_no_answer_behind(server: Server) -> None:
+async def test_a_command_that_was_cut_off_leaves_no_answer_behind(
+    server: Server, redis_client: Client
+) -> None:
     """The next command on that connection must not get the answer to the last one."""
     client: Any = connect(server.url)
     try:
-        waiting = asyncio.create_task(client.execute_command("BLPOP", "nothing", 0.2))
-        await asyncio.sleep(0.05)
+        waiting = asyncio.create_task(client.execute_command("BLPOP", "queue", 0))
+        async with asyncio.timeout(10):
+            while not redis_client.info("clients")["blocked_clients"]:
+                await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        await asyncio.sleep(0.3)
+        redis_client.rpush("queue", "for the one who waited")
         assert await client.execute_command("ECHO", "mine") == b"mine"
     finally:
         await close(client)
