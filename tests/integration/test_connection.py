@@ -17,7 +17,7 @@ async def test_a_connection_that_the_server_closed_is_replaced(
         redis_client.client_kill_filter(_type="normal", skipme=True)
         (kept,) = client._idle
         async with asyncio.timeout(10):
-            while not await kept.can_read():  # the end of the connection is on its way
+            while not await kept.can_read():  # noqa: ASYNC110 - the end is on its way
                 await asyncio.sleep(0)
         assert await client.execute_command("PING")
         assert client._idle == [kept]
@@ -33,7 +33,7 @@ async def test_a_command_that_was_cut_off_leaves_no_answer_behind(
     try:
         waiting = asyncio.create_task(client.execute_command("BLPOP", "queue", 0))
         async with asyncio.timeout(10):
-            while not redis_client.info("clients")["blocked_clients"]:
+            while not redis_client.info("clients")["blocked_clients"]:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
