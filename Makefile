@@ -20,6 +20,7 @@ bench: $(READY)  ## every figure the tracker is held to, beside what else one co
 	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench.compare
 	if [ -e .venv-peers/installed.txt ]; then .venv-peers/bin/python -I tests/bench/picture.py; fi
+	$(BIN)/python -m tests.bench.readme
 
 chaos: $(READY)  ## faults at random on real processes, every effect compared with the model, for 5 minutes
 	$(BIN)/python -m tests.chaos $(CHAOS)

@@ -29,7 +29,7 @@
 --
 -- Returns {'committed', how many rejected entries the cap dropped}
 -- or      {'moved', the actual cursor} where that is not read_from; '' where there is none
--- or      {'changed', status key} where that does not hold what is expected.
+-- or      {'changed', status key, what is expected of it} where it does not hold that.
 --
 -- A script that fails half-way is not undone, so whatever can fail is tried before the first write:
 -- the types of the keys, the user's permissions and room for IDs here, and memory by the server.
@@ -110,7 +110,7 @@ local function changed_status()
     local found = redis.call('MGET', unpack(KEYS, first_status + i, first_status + last))
     for j = i, last do
       local expected = batch.expected[j]
-      if (found[j - i + 1] or '') ~= expected then return KEYS[first_status + j] end
+      if (found[j - i + 1] or '') ~= expected then return KEYS[first_status + j], expected end
       if expected == '' then none[#none + 1] = KEYS[first_status + j] end
     end
   end
@@ -119,7 +119,7 @@ local function changed_status()
     local last = math.min(i + CHUNK - 1, #none)
     if redis.call('EXISTS', unpack(none, i, last)) > 0 then
       for j = i, last do
-        if redis.call('EXISTS', none[j]) == 1 then return none[j] end
+        if redis.call('EXISTS', none[j]) == 1 then return none[j], '' end
       end
     end
   end
@@ -217,8 +217,8 @@ if cursor == '0-0' and #redis.call('XRANGE', events, batch.cursor, batch.cursor)
   return {'moved', cursor}
 end
 
-local changed = changed_status()
-if changed then return {'changed', changed} end
+local changed, expected = changed_status()
+if changed then return {'changed', changed, expected} end
 
 write_statuses()
 write_phases()

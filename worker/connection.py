@@ -244,7 +244,7 @@ class _Once(Redis):
     """A client that sends a command once, on a connection that it keeps.
 
     redis-py gets ready to try again, which we do not let it do, and counts connections and
-    commands for metrics: two fifths of a command's time.
+    commands for metrics: some quarter of a command's time.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -52,7 +52,7 @@ def embedded_server(folder: Path) -> Iterator[str]:
             _await_ready(process, folder, port)
             yield f"redis://{HOST}:{port}/0"
         finally:
-            _end(process)
+            end(process)
 
 
 def _binary() -> Path:
@@ -151,7 +151,8 @@ def _await_ready(process: subprocess.Popen[bytes], folder: Path, port: int) -> N
     raise ConfigError(f"the embedded server did not start: {' '.join(last)} (see {log})")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process; kill it where it takes too long."""
     process.terminate()
     try:
         process.wait(STOPS_WITHIN)

@@ -24,8 +24,8 @@ looked over: much longer, and a flushed database is noticed late; much shorter, 
 partition is a load."""
 
 MOST_COUNT = 2000
-"""Entries asked for at most; a batch may be several reads. Less, and commands cost more than the
-entries; more, and the processor's cache holds nothing long enough."""
+"""Entries asked for at most; a batch may be several reads. With a quarter of it, commands cost more
+than they bring; with twice as many, nothing is gained."""
 
 FIRST_COUNT = 10
 """Entries asked for before anything is known of their size: they may have 10 MB each."""

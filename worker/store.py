@@ -25,9 +25,6 @@ _decode: dict[Kind, Callable[[bytes], Status]] = {
 }
 
 
-FIXED_KEYS = 6
-"""Keys of `commit.lua` that stand before those of statuses."""
-
 _attach = Script("attach")
 _commit = Script("commit")
 
@@ -117,7 +114,10 @@ class Store:
         return Attached(cursor, tuple(made))
 
     async def read(self, cursor: str, *, count: int, block: int | None) -> list[Entry]:
-        """Read up to `count` entries after the cursor; wait up to `block` ms for the first."""
+        """Read up to `count` entries after the cursor.
+
+        It waits up to `block` ms for the first one, and not at all where that is None.
+        """
         waiting = () if block is None else ("BLOCK", block)
         reply = await self._client.execute_command(
             "XREAD", "COUNT", count, *waiting, "STREAMS", self._keys.events, cursor
@@ -184,11 +184,9 @@ class Store:
         raw = [entry.data for entry in batch.rejected]
         raw += [each.data for updates in forwards.values() for each in updates]
         args: list[str | bytes] = [GROUP, _encode_msgpack(payload), *raw]
-        outcome, value = await _commit.run(self._client, keys, args)
+        outcome, value, *expected = await _commit.run(self._client, keys, args)
         if outcome == b"changed":
-            key = value.decode()
-            place = keys.index(key) - FIXED_KEYS
-            raise StatusChangedError(key, was_known=payload.expected[place] != "")
+            raise StatusChangedError(value.decode(), was_known=expected != [b""])
         # A restored backup may bring the same entries again, and their forwards with them.
         self._forwarded.clear()
         if outcome == b"moved":
@@ -207,7 +205,7 @@ class Store:
     def _payload(
         self, batch: Batch, forwards: dict[str, list[Forward]]
     ) -> tuple[list[str], _Payload]:
-        """Return KEYS and the second argument of `commit.lua`."""
+        """Return KEYS and the second argument of `commit.lua`; enter what the keys will hold."""
         own = self._keys
         status_keys: list[str] = []
         documents: list[str] = []

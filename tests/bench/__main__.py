@@ -1,7 +1,6 @@
 """`python -m tests.bench`: every figure that the tracker is held to, on every server there is."""
 
 import argparse
-import gc
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +13,6 @@ from tests.bench.figures import RESULTS, Report, merge, show
 from tests.bench.kinds import Kind, kinds
 from tests.bench.processes import interruptible
 from tests.bench.rounds import Plan
-from worker.app import COLLECT_EVERY
 
 Measure = Callable[[Kind, Plan], Report]
 
@@ -60,8 +58,6 @@ def measure(kind: Kind, names: Sequence[str], plan: Plan) -> Report | None:
 
 def measure_all(options: argparse.Namespace) -> list[Report]:
     """Measure on every server that is there, or on those that were asked for."""
-    # What the worker sets for its process is set for all loops that are measured in this one.
-    gc.set_threshold(COLLECT_EVERY)
     plan = Plan(options.rounds, options.scale)
     reports = []
     for kind in kinds():

@@ -5,7 +5,6 @@ over its memory, and be slower for it, the tracker more so than a loop that keep
 """
 
 import gc
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,8 +16,10 @@ from tests.bench.handwritten import (
     drain_doing_nothing,
     drain_handwritten,
     drain_handwritten_mset,
+    drain_naive,
 )
 from tests.bench.kinds import connect
+from tests.bench.processes import figures_of
 from tests.bench.tracker import drain_tracker
 from tests.bench.workload import Workload
 from worker.app import COLLECT_EVERY
@@ -27,12 +28,14 @@ TRACKER = "status tracker"
 NOTHING = "nothing"
 BY_HAND = "handwritten"
 BY_HAND_MSET = "handwritten, MSET"
+NAIVE = "naive loop"
 
 LOOPS: dict[str, Callable[[str, Workload], float]] = {
     TRACKER: drain_tracker,
     NOTHING: lambda url, workload: drain_doing_nothing(connect(url), workload),
     BY_HAND: lambda url, workload: drain_handwritten(connect(url), workload),
     BY_HAND_MSET: lambda url, workload: drain_handwritten_mset(connect(url), workload),
+    NAIVE: lambda url, workload: drain_naive(connect(url), workload),
 }
 
 
@@ -48,11 +51,7 @@ class Drained(Struct):
 def drain_alone(name: str, url: str, workload: Workload) -> Drained:
     """Let a contender drain what is in the streams, in a new process."""
     sizes = [str(workload.events), str(workload.partitions)]
-    command = [sys.executable, "-m", "tests.bench.alone", name, url, *sizes]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    if run.returncode:
-        raise SystemExit(f"wrong work: {name} ended with {run.returncode}: {run.stderr[-500:]}")
-    return msgspec.json.decode(run.stdout, type=Drained)
+    return Drained(**figures_of([sys.executable, "-m", "tests.bench.alone", name, url, *sizes]))
 
 
 def main(name: str, url: str, events: str, partitions: str) -> None:
@@ -63,7 +62,7 @@ def main(name: str, url: str, events: str, partitions: str) -> None:
     began = time.process_time()
     rate = LOOPS[name](url, workload)
     drained = Drained(rate, time.process_time() - began)
-    sys.stdout.write(msgspec.json.encode(drained).decode())
+    print(msgspec.json.encode(drained).decode())
 
 
 if __name__ == "__main__":

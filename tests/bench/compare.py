@@ -9,7 +9,6 @@ measured there. Rounds are interleaved, and the figures are their medians.
 """
 
 import argparse
-import signal
 import statistics
 import sys
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from tests.bench.kinds import kinds, version
 from tests.bench.latency import Times
 from tests.bench.peers.contenders import RATE, Compared, Contender
 from tests.bench.peers.environment import NoPeersError, peers_python
+from tests.bench.processes import interruptible
 from tests.bench.rounds import Plan, interleaved
 
 
@@ -140,8 +140,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file that is added to")
     options = parser.parse_args()
     plan = Plan(options.rounds, options.scale)
-    # As Ctrl-C does, so that every process that was started is ended.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interruptible()
     try:
         server, rows = compare(plan)
     except KeyboardInterrupt:

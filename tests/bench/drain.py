@@ -1,6 +1,5 @@
 """How fast a backlog is drained: beside a loop that does nothing, and one written by hand."""
 
-import gc
 from collections.abc import Callable
 from functools import partial
 
@@ -62,8 +61,6 @@ class Backlog(Struct):
         restore(self.client, self.dumps)
         if self.workload.begun:
             store(self.client, under_way(self.workload))
-        # Garbage is nobody's but who made it.
-        gc.collect()
 
 
 def measure(kind: Kind, plan: Plan) -> Report:

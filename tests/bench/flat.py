@@ -1,6 +1,5 @@
 """Whether the drain rate stays where the store, the tasks in flight or the partitions are many."""
 
-import gc
 from collections import Counter
 
 from msgspec import Struct
@@ -84,7 +83,6 @@ class Filled(Struct):
         take_back(client, workload, self.counts)
         for key, dump in self.backlog.dumps.items():
             client.restore(key, 0, dump)
-        gc.collect()
         rate = drain_alone(TRACKER, self.backlog.url, workload).rate
         check(client, workload, self.counts)
         return rate

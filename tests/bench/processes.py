@@ -9,13 +9,15 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import msgspec
 import redis
 
 from tests.bench.tracker import KEYS
 from tests.bench.workload import PREFIX, Workload
+from worker.embedded import end
 
 COMMAND = str(Path(sys.executable).with_name("status-tracker"))
 
@@ -23,7 +25,8 @@ PROC = Path("/proc")
 MEASURABLE = (PROC / "self" / "stat").exists()
 """Whether the system tells of other processes' CPU time and memory; only Linux does so in files."""
 
-STOPS_WITHIN = 10.0
+GIVEN_UP_AFTER = 120.0
+"""Seconds. The slowest takes ten."""
 
 
 def worker(url: str, workload: Workload) -> list[str]:
@@ -66,18 +69,35 @@ def running(command: Sequence[str], times: int = 1) -> Iterator[list[int]]:
                 # Ctrl-C is for the benchmark alone, which then ends what it started.
                 start_new_session=True,
             )
-            ending.callback(_end, process)
+            ending.callback(end, process)
             ids.append(process.pid)
         yield ids
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOPS_WITHIN)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def figures_of(command: Sequence[str]) -> dict[str, float]:
+    """Run a process to its end, and return what its last line says, as JSON.
+
+    Raises `SystemExit` where it fails.
+    """
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        # A group of its own, so that what a peer starts ends with it.
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=GIVEN_UP_AFTER)
+        except subprocess.TimeoutExpired:
+            raise SystemExit(f"still at it after {GIVEN_UP_AFTER:.0f} s: {command}") from None
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    *_, last = ["", *output.decode(errors="replace").splitlines()]
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)}: {last}")
+    return msgspec.json.decode(last, type=dict[str, float])
 
 
 def cpu_seconds(process: int) -> float:

@@ -5,6 +5,7 @@ else at work; beside a busy server they take about a third more. That, the socke
 asyncio are what is left of the worker's CPU in a real drain. The server's are its `commandstats`.
 """
 
+import gc
 import statistics
 import time
 from collections import defaultdict
@@ -22,6 +23,7 @@ from tests.bench.kinds import Kind, connect, version
 from tests.bench.rounds import Plan, say
 from tests.bench.tracker import KEYS
 from tests.bench.workload import Workload, restore
+from worker.app import COLLECT_EVERY
 from worker.batch import Pipeline
 from worker.decode import find_all
 from worker.fold import Rules
@@ -43,6 +45,8 @@ Seconds = defaultdict[str, float]
 
 def measure(kind: Kind, plan: Plan) -> Report:
     """Time the steps; the drain beside them is a real one."""
+    # As the worker sets it for its process.
+    gc.set_threshold(COLLECT_EVERY)
     workload = Workload(plan.sized(400_000))
     with kind.serve() as url, connect(url) as client:
         report = Report(version(url), kind.append_only)

@@ -262,8 +262,9 @@ async def test_a_refused_commit_does_not_forward_again(
     redis_client.set(f"status:task:{{0}}:{id_in(0)}", status)
     fill(redis_client, one.own.events, update(id_in(2), "pending"), update(id_in(0), "pending"))
     batch = await one.fold()
-    with pytest.raises(StatusChangedError):
+    with pytest.raises(StatusChangedError) as refused:
         await one.store.commit(batch)
+    assert not refused.value.was_known
     assert redis_client.xlen("status:events:{2}") == 1
 
     fill(redis_client, one.own.events, update(id_in(2), "waiting"))

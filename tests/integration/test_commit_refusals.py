@@ -76,8 +76,9 @@ async def test_a_status_that_somebody_changed(
     batch = await one.fold()
     redis_client.delete(key) if text is None else redis_client.set(key, text)
     before = everything(redis_client)
-    with pytest.raises(StatusChangedError, match=key):
+    with pytest.raises(StatusChangedError, match=key) as refused:
         await one.store.commit(batch)
+    assert refused.value.was_known
     assert everything(redis_client) == before
 
 

@@ -9,14 +9,12 @@ from pathlib import Path
 import redis
 from msgspec import Struct
 
-from tests.bench.alone import TRACKER
+from tests.bench.alone import NAIVE, TRACKER
 from tests.bench.drain import Backlog
-from tests.bench.handwritten import drain_naive
 from tests.bench.kinds import connect
 from tests.bench.latency import FIRST, Times, publish_at
 from tests.bench.peers.environment import pinned
-from tests.bench.peers.running import figures_of
-from tests.bench.processes import await_that, running, worker
+from tests.bench.processes import await_that, figures_of, running, worker
 from tests.bench.rounds import Plan
 from tests.bench.tracker import status_key
 from tests.bench.workload import Workload
@@ -69,11 +67,11 @@ class Compared:
         """Return the loop that one writes first."""
         command = [sys.executable, "-m", "tests.bench.peers.naive_peer", self._url]
         return Contender(
-            name="naive loop",
+            name=NAIVE,
             version=f"redis-py {redis.__version__}",
             keeps="the status; never applies what it had read when it crashed; no order with "
             "several consumers; a core is always busy, for it does not wait",
-            drain=partial(self._backlog(20_000).by_hand, drain_naive),
+            drain=partial(self._backlog(20_000).by_loop, NAIVE),
             publish=partial(self._publish, command),
         )
 
