@@ -1,5 +1,6 @@
 """From the bytes of one stream entry to an update, or to the reason why it is none."""
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -107,12 +108,18 @@ def _shortened(message: str) -> str:
 def _malformed(data: bytes) -> Rejected | None:
     """Say why the bytes are not JSON at all, or None where they are."""
     try:
-        _decode_anything(data)
-    except msgspec.ValidationError:  # JSON, with a number that no double can hold
-        return None
-    except _NOT_JSON as error:
+        try:
+            _decode_anything(data)
+        except msgspec.ValidationError:
+            # msgspec stops at a number that no double can hold, so this looks at all the rest.
+            json.loads(data, parse_int=str, parse_float=str, parse_constant=_no_constant)
+    except ValueError as error:
         return Rejected("malformed", f"not JSON: {error}")
     return None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
 
 
 def _depth(data: bytes) -> int:

@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.events import NOW, update
@@ -39,6 +39,7 @@ def test_no_bytes_raise(data: bytes) -> None:
 
 
 @given(st.integers(0, len(WHOLE) - 1), st.integers(0, 2), st.text(max_size=3).map(str.encode))
+@example(WHOLE.index(b"700000"), 0, b"E")  # a number that is too large, and ends as none
 @settings(max_examples=800, deadline=None)
 def test_a_slip_is_judged_by_the_contract(place: int, removed: int, inserted: bytes) -> None:
     """An update with some characters lost or added is not JSON, or no update, or still one."""
