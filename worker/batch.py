@@ -1,9 +1,9 @@
 """From the entries of one read to what one commit writes. Pure: the work of every event is here.
 
-entries → decode → (the caller loads statuses that are not known) → fold → batch
+entries → decode → fold (→ the caller loads what it asks for → fold) → batch
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -56,25 +56,15 @@ class Forward(NamedTuple):
     data: bytes
 
 
-class Move(Struct, gc=False):
-    """An entity's way between phases within one batch, from the first change to the last."""
-
-    start: str | None
-    """The phase it was in before the batch; None for an entity that had no status."""
-    end: str
-    at: int | float
-    """The status's `updatedAt` when it entered `end`."""
-
-
 class Effects(Struct):
-    """What a batch does to the entities of one kind, by id."""
+    """What a batch does to the statuses of one kind, by id."""
 
-    texts: dict[str, str]
-    """What the keys held when they were loaded or last written; nothing for those without a key.
-    The commit compares them, and whoever commits enters what it writes."""
-    statuses: dict[str, Status] = field(default_factory=dict)
+    after: dict[str, Status] = field(default_factory=dict)
     """The statuses that changed, as they are after the batch."""
-    moves: dict[str, Move] = field(default_factory=dict)
+    before: list[Status | None] = field(default_factory=list)
+    """What each of them was before it, in the same order; None where there was none."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """What the keys of some hold before it, where that is not how the tracker writes a status."""
     loaded: list[str] = field(default_factory=list)
     """The ids of statuses that were loaded for the batch."""
 
@@ -86,7 +76,9 @@ class Batch(Struct):
     """The cursor that the entries were read from."""
     cursor: str
     """ID of the last entry."""
-    effects: dict[Kind, Effects]
+    effects: dict[Kind, Effects] = field(
+        default_factory=lambda: {"task": Effects(), "asset": Effects()}
+    )
     entries: int = 0
     changes: list[Change] = field(default_factory=list)
     rejected: list[RejectedEntry] = field(default_factory=list)
@@ -96,12 +88,16 @@ class Batch(Struct):
 
 
 class Known(Struct):
-    """What is known of the entities of one kind: nothing of those that are in neither."""
+    """What is known of the entities of one kind: nothing of those that are nowhere in it."""
 
     statuses: dict[str, Status] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
-    """The statuses as their keys hold them."""
-    corrupt: dict[str, Corrupt] = field(default_factory=dict)
+    """What their keys hold, where somebody else wrote them, otherwise than the tracker does."""
+    without: dict[str, Corrupt | None] = field(default_factory=dict)
+    """Those that have no status, or something else in its place."""
+
+
+_Decoded = tuple[Entry, Update | Rejected]
 
 
 class Pipeline:
@@ -139,57 +135,106 @@ class Pipeline:
     def start(self, cursor: str) -> None:
         """Begin at a cursor, with nothing in memory: what the keys hold may be something else."""
         self._known: dict[Kind, Known] = {"task": Known(), "asset": Known()}
-        self.in_hand = self._batch_from(cursor)
-
-    def _batch_from(self, cursor: str) -> Batch:
-        effects = {kind: Effects(known.texts) for kind, known in self._known.items()}
-        return Batch(cursor, cursor, effects)
+        self.in_hand = Batch(cursor, cursor)
+        self._decoded: Iterable[_Decoded] = ()
+        # When the stream took the first entry of those that were decoded, in ms since the epoch.
+        self._received = 0
 
     def learn(self, loaded: dict[Kind, Known]) -> None:
-        """Take in the statuses that `decode` asked for; ids that are not among them have none."""
+        """Take in what `fold` asked for."""
         for kind, found in loaded.items():
             known = self._known[kind]
             known.statuses.update(found.statuses)
             known.texts.update(found.texts)
-            known.corrupt = found.corrupt
+            known.without.update(found.without)
             self.in_hand.effects[kind].loaded += found.statuses
 
-    def decode(
-        self, entries: Sequence[Entry], values: Sequence[bytes | Rejected]
-    ) -> tuple[Sequence[Update | Rejected | Elsewhere], dict[Kind, list[str]]]:
-        """Decode entries' values of `data`, and tell which ids' statuses are to be loaded.
+    def decode(self, entries: Sequence[Entry], values: Sequence[bytes | Rejected]) -> None:
+        """Decode entries' values of `data`, to be folded next."""
+        self._decoded = zip(entries, decode_all(values, self._max_event_bytes), strict=True)
+        # IDs only grow: what the first entry's time allows need not be held against its own.
+        self._received = _received(entries[0][0])
+        for known in self._known.values():
+            # Others may give an entity a status at any time.
+            known.without = {}
+        self.in_hand.cursor = entries[-1][0].decode()
+        self.in_hand.entries += len(entries)
 
-        An entity that is not known is taken for new where its life begins here: the update is
-        applied in any case, so the commit finds out.
+    def fold(self) -> dict[Kind, list[str]]:
+        """Apply what was decoded to the known statuses, and add to the batch what is to be written.
+
+        Returns the ids whose statuses are to be loaded before it is called again; none when all is
+        done. An entity that is not known is taken for new where its life begins here: the update
+        is applied in any case, so the commit finds out.
         """
-        allowed = _received(entries[0][0]) + self._rules.max_clock_skew
-        decoded = decode_all(values, self._max_event_bytes)
-        unknown: dict[Kind, list[str]] = {}
-        misplaced: dict[str, Rejected | Elsewhere] = {}
-        for kind, update_type in _UPDATES.items():
-            known = self._known[kind]
-            known.corrupt = {}
-            begins = () if self._doubtful else self._rules.lifecycles[kind].initial
-            unknown[kind] = []
-            # Backwards, so that each id is left with its first update.
-            firsts = {
-                update.id: update for update in reversed(decoded) if type(update) is update_type
-            }
-            for entity_id in firsts.keys() - known.statuses.keys():
+        batch = self.in_hand
+        fold = self._rules.fold
+        task = self._places("task")
+        asset = self._places("asset")
+        allowed = self._received + self._rules.max_clock_skew
+        pairs = iter(self._decoded)
+        for (entry_id, fields), update in pairs:
+            if type(update) is TaskUpdate:
+                statuses, changed, without, begins = task
+            elif type(update) is AssetUpdate:
+                statuses, changed, without, begins = asset
+            else:
+                self._set_aside(entry_id, fields, update)
+                continue
+            entity_id = update.id
+            status = changed.get(entity_id) or statuses.get(entity_id)
+            if status is None and entity_id not in without:
                 why = self._misplaced(entity_id)
                 if why is not None:
-                    misplaced[entity_id] = why
+                    self._set_aside(entry_id, fields, why)
                     continue
-                first = firsts[entity_id]
-                if first.phase not in begins or first.updated_at > allowed:
-                    unknown[kind].append(entity_id)
-        if not misplaced:
-            return decoded, unknown
-        placed = [
-            update if isinstance(update, Rejected) else misplaced.get(update.id, update)
-            for update in decoded
-        ]
-        return placed, unknown
+                if update.phase not in begins or update.updated_at > allowed:
+                    rest: list[_Decoded] = [((entry_id, fields), update), *pairs]
+                    self._decoded = rest
+                    return self._unknown([update for _, update in rest], allowed)
+            received = self._received if update.updated_at <= allowed else _received(entry_id)
+            outcome = fold(status or without.get(entity_id), update, received)
+            if type(outcome) is Rejected:
+                self._set_aside(entry_id, fields, outcome)
+                continue
+            if outcome is DUPLICATE:
+                batch.duplicates += 1
+                continue
+            changed[entity_id] = outcome
+            start = None if status is None else status.phase
+            if start != outcome.phase:
+                batch.changes.append(_change(outcome, entity_id, start, entry_id.decode()))
+        return {}
+
+    def _places(
+        self, kind: Kind
+    ) -> tuple[dict[str, Status], dict[str, Status], dict[str, Corrupt | None], frozenset[str]]:
+        """Where the fold reads and writes one kind's entities; looked up once, not per event.
+
+        Last come the phases in which an entity that is not known is taken for new.
+        """
+        known = self._known[kind]
+        begins = frozenset() if self._doubtful else self._rules.lifecycles[kind].initial
+        return known.statuses, self.in_hand.effects[kind].after, known.without, begins
+
+    def _unknown(self, updates: list[Update | Rejected], allowed: int) -> dict[Kind, list[str]]:
+        """Return which ids' statuses are to be loaded before updates are folded."""
+        unknown: dict[Kind, list[str]] = {}
+        for kind, update_type in _UPDATES.items():
+            statuses, changed, _, begins = self._places(kind)
+            # Backwards, so that each id is left with its first update.
+            firsts = {
+                update.id: update for update in reversed(updates) if type(update) is update_type
+            }
+            unknown[kind] = [
+                entity_id
+                for entity_id, first in firsts.items()
+                if entity_id not in statuses
+                and entity_id not in changed
+                and (first.phase not in begins or first.updated_at > allowed)
+                and self._misplaced(entity_id) is None
+            ]
+        return unknown
 
     def _misplaced(self, entity_id: str) -> Rejected | Elsewhere | None:
         """Check what need not be checked again while an entity's status is known."""
@@ -199,71 +244,16 @@ class Pipeline:
         number = partition_of(entity_id, self._partitions)
         return None if number == self._number else Elsewhere(number)
 
-    def fold(
-        self, entries: Sequence[Entry], decoded: Sequence[Update | Rejected | Elsewhere]
-    ) -> None:
-        """Apply decoded entries to the known statuses, and add what there is to write."""
-        batch = self.in_hand
-        batch.cursor = entries[-1][0].decode()
-        batch.entries += len(entries)
-        fold = self._rules.fold
-        changes = batch.changes
-        task = self._places("task", batch)
-        asset = self._places("asset", batch)
-        # IDs only grow: what the first entry's time allows need not be held against its own.
-        first = _received(entries[0][0])
-        allowed = first + self._rules.max_clock_skew
-        for (entry_id, fields), update in zip(entries, decoded, strict=True):
-            if type(update) is TaskUpdate:
-                statuses, corrupt, changed, moves = task
-            elif type(update) is AssetUpdate:
-                statuses, corrupt, changed, moves = asset
-            else:
-                self._set_aside(batch, entry_id, fields, update)
-                continue
-            entity_id = update.id
-            status = statuses.get(entity_id)
-            received = first if update.updated_at <= allowed else _received(entry_id)
-            outcome = fold(status or corrupt.get(entity_id), update, received)
-            if type(outcome) is Rejected:
-                self._set_aside(batch, entry_id, fields, outcome)
-                continue
-            if outcome is DUPLICATE:
-                batch.duplicates += 1
-                continue
-            statuses[entity_id] = changed[entity_id] = outcome
-            start = None if status is None else status.phase
-            if start == outcome.phase:
-                continue
-            changes.append(_change(outcome, entity_id, start, entry_id.decode()))
-            move = moves.get(entity_id)
-            if move is None:
-                moves[entity_id] = Move(start, outcome.phase, outcome.updated_at)
-            else:
-                move.end = outcome.phase
-                move.at = outcome.updated_at
-
-    def _places(
-        self, kind: Kind, batch: Batch
-    ) -> tuple[dict[str, Status], dict[str, Corrupt], dict[str, Status], dict[str, Move]]:
-        """Where the fold reads and writes one kind's entities; looked up once, not per event."""
-        known, effects = self._known[kind], batch.effects[kind]
-        return known.statuses, known.corrupt, effects.statuses, effects.moves
-
     def _set_aside(
-        self,
-        batch: Batch,
-        entry_id: bytes,
-        fields: Sequence[bytes],
-        why: Rejected | Elsewhere,
+        self, entry_id: bytes, fields: Sequence[bytes], why: Rejected | Elsewhere
     ) -> None:
         """Forward or keep an entry that is not applied here."""
         found = find_data(fields)
         data = b"" if isinstance(found, Rejected) else found
         if isinstance(why, Elsewhere):
-            batch.forwards.setdefault(why.number, []).append(Forward(entry_id, data))
+            self.in_hand.forwards.setdefault(why.number, []).append(Forward(entry_id, data))
             return
-        batch.rejected.append(
+        self.in_hand.rejected.append(
             RejectedEntry(
                 why.reason,
                 why.detail,
@@ -276,29 +266,33 @@ class Pipeline:
     def close(self) -> Batch:
         """Return the batch in hand, to be committed, and go on with the next one."""
         batch = self.in_hand
-        self.in_hand = self._batch_from(batch.cursor)
+        for kind, effects in batch.effects.items():
+            known, after = self._known[kind], effects.after
+            effects.before = list(map(known.statuses.get, after))
+            effects.texts = {each: known.texts.pop(each) for each in known.texts.keys() & after}
+            # The next batch is folded before this one is written, and begins where it ends.
+            known.statuses.update(after)
+        self.in_hand = Batch(batch.cursor, batch.cursor)
         self._doubtful = max(self._doubtful - 1, 0)
         return batch
 
     def settle(self, batch: Batch) -> None:
-        """Let go, after a commit, of the statuses that are not worth keeping.
-
-        Not between a `decode` and its `fold`, which goes on from what the first one found known.
-        """
+        """Let go, after a commit, of the statuses that are not worth keeping."""
         for kind, lifecycle in self._rules.lifecycles.items():
-            statuses, texts = self._known[kind].statuses, self._known[kind].texts
-            effects = batch.effects[kind]
+            known, effects = self._known[kind], batch.effects[kind]
+            statuses = known.statuses
             terminal = lifecycle.terminal
-            ended = [each for each, move in effects.moves.items() if move.end in terminal]
-            ended += [
+            ended = {each for each, status in effects.after.items() if status.phase in terminal}
+            ended.update(
                 each
                 for each in effects.loaded
                 if each in statuses and statuses[each].phase in terminal
-            ]
-            oldest = islice(statuses, max(len(statuses) - self._live_statuses, 0))
-            # The batch in hand goes on from what it changed.
-            for entity_id in {*ended, *oldest} - self.in_hand.effects[kind].statuses.keys():
-                del statuses[entity_id], texts[entity_id]
+            )
+            ended.update(islice(statuses, max(len(statuses) - self._live_statuses, 0)))
+            # What the batch in hand changed, it is to compare with what it was.
+            for entity_id in ended - self.in_hand.effects[kind].after.keys():
+                del statuses[entity_id]
+                known.texts.pop(entity_id, None)
 
 
 def _received(entry_id: bytes) -> int:

@@ -138,10 +138,9 @@ class Partition:
             # is still to be written.
             self._read_after(entries[-1][0].decode(), BLOCK if full else None)
             await asyncio.sleep(0)  # else it is sent after the folding
-        decoded, unknown = self._pipeline.decode(entries, values)
-        if any(unknown.values()):
+        self._pipeline.decode(entries, values)
+        while unknown := self._pipeline.fold():
             self._pipeline.learn(await self._store.load(unknown))
-        self._pipeline.fold(entries, decoded)
         if full or not backlog:
             await self._commit(wait=not backlog)
 

@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterable
 import msgspec
 from msgspec import Struct
 
-from worker.batch import Batch, Forward, Known
+from worker.batch import Batch, Effects, Forward, Known
 from worker.connection import Client
 from worker.decode import Entry
 from worker.fold import Corrupt
 from worker.keys import GROUP, Keys
-from worker.models import AssetStatus, Change, Kind, Status, TaskStatus
+from worker.models import AssetChange, AssetStatus, Change, Kind, Status, TaskChange, TaskStatus
 from worker.scripts import Script
 
+_encode = msgspec.json.Encoder().encode
 _encode_lines = msgspec.json.Encoder().encode_lines
 _encode_msgpack = msgspec.msgpack.Encoder().encode
 _decode: dict[Kind, Callable[[bytes], Status]] = {
@@ -24,6 +25,8 @@ _decode: dict[Kind, Callable[[bytes], Status]] = {
     "asset": msgspec.json.Decoder(AssetStatus).decode,
 }
 
+
+_CHANGES: dict[Kind, type[Change]] = {"task": TaskChange, "asset": AssetChange}
 
 _attach = Script("attach")
 _commit = Script("commit")
@@ -125,7 +128,7 @@ class Store:
         return reply[0][1] if reply else []
 
     async def load(self, ids: dict[Kind, list[str]]) -> dict[Kind, Known]:
-        """Load the statuses of the entities that have one."""
+        """Load the statuses of entities, and tell which have none."""
         wanted = [
             (kind, entity_id, self._keys.status(kind, entity_id))
             for kind in ids
@@ -149,13 +152,16 @@ class Store:
             if value is not None:
                 found = _decode_status(kind, key, value)
                 if isinstance(found, Corrupt):
-                    loaded[kind].corrupt[entity_id] = found
+                    loaded[kind].without[entity_id] = found
                 else:
                     loaded[kind].statuses[entity_id] = found
-                    loaded[kind].texts[entity_id] = value.decode()
+                    if value != _encode(found):
+                        loaded[kind].texts[entity_id] = value.decode()
             elif key in other_types:
                 detail = f"{key} holds no text: mend or delete it"
-                loaded[kind].corrupt[entity_id] = Corrupt(detail)
+                loaded[kind].without[entity_id] = Corrupt(detail)
+            else:
+                loaded[kind].without[entity_id] = None
         return loaded
 
     async def _keys_that_exist(self, keys: list[str]) -> set[str]:
@@ -205,20 +211,17 @@ class Store:
     def _payload(
         self, batch: Batch, forwards: dict[str, list[Forward]]
     ) -> tuple[list[str], _Payload]:
-        """Return KEYS and the second argument of `commit.lua`; enter what the keys will hold."""
+        """Return KEYS and the second argument of `commit.lua`."""
         own = self._keys
         status_keys: list[str] = []
         documents: list[str] = []
         expected: list[str] = []
         for kind, effects in batch.effects.items():
             prefix = own.statuses[kind]
-            status_keys += [prefix + entity_id for entity_id in effects.statuses]
-            texts = _texts(effects.statuses.values())
-            documents += texts
-            expected += [effects.texts.get(entity_id, "") for entity_id in effects.statuses]
-            # The next batch is folded before this one is written, and begins where it ends.
-            effects.texts.update(zip(effects.statuses, texts, strict=True))
-        phases, counts = self._index(batch)
+            status_keys += [prefix + entity_id for entity_id in effects.after]
+            documents += _texts(effects.after.values())
+            expected += _expected(effects)
+        phases, counts = self._index(batch.changes)
         payload = _Payload(
             read_from=batch.read_from,
             cursor=batch.cursor,
@@ -240,23 +243,35 @@ class Store:
         fixed = [own.partition, own.events, own.changes, own.rejected, *counts_keys]
         return [*fixed, *status_keys, *phases, *forwards], payload
 
-    def _index(self, batch: Batch) -> tuple[dict[str, _Phase], dict[Kind, dict[str, int]]]:
-        """Group a batch's moves by the set they change, and sum them up by phase."""
-        phases: dict[str, _Phase] = defaultdict(_Phase)
+    def _index(self, changes: list[Change]) -> tuple[dict[str, _Phase], dict[Kind, dict[str, int]]]:
+        """Sum changes up: one move of an entity, however often it changed, and counts by phase."""
+        phases: dict[str, _Phase] = {}
         counts: dict[Kind, dict[str, int]] = {"task": {}, "asset": {}}
-        for kind, effects in batch.effects.items():
-            keys = self._keys.phases[kind]
-            count = counts[kind]
-            for entity_id, move in effects.moves.items():
-                # Who left and came back keeps the place, with the time of the coming back.
-                phases[keys[move.end]].entered += (str(move.at), entity_id)
-                if move.start == move.end:
-                    continue
-                count[move.end] = count.get(move.end, 0) + 1
-                if move.start is not None:
-                    count[move.start] = count.get(move.start, 0) - 1
-                    phases[keys[move.start]].left.append(entity_id)
+        for kind, change_type in _CHANGES.items():
+            own = [change for change in changes if type(change) is change_type]
+            starts = {change.id: change.from_phase for change in reversed(own)}
+            ends = {change.id: change for change in own}
+            moved: dict[str | None, _Phase] = defaultdict(_Phase)
+            for entity_id, start in starts.items():
+                moved[start].left.append(entity_id)
+            for entity_id, change in ends.items():
+                moved[change.phase].entered += (str(change.updated_at), entity_id)
+            moved.pop(None, None)  # new entities left nothing
+            for phase, moves in moved.items():
+                if phase is not None:
+                    phases[self._keys.phases[kind][phase]] = moves
+                    counts[kind][phase] = len(moves.entered) // 2 - len(moves.left)
         return phases, counts
+
+
+def _expected(effects: Effects) -> list[str]:
+    """What each status key must still hold; "" where there must be none."""
+    before = effects.before
+    texts = iter(_texts(filter(None, before)))
+    expected = ["" if status is None else next(texts) for status in before]
+    if effects.texts:
+        return [effects.texts.get(*each) for each in zip(effects.after, expected, strict=True)]
+    return expected
 
 
 def _texts(documents: Iterable[Status | Change]) -> list[str]:

@@ -113,9 +113,9 @@ def _worker_steps(replies: dict[int, list[bytes]], workload: Workload) -> Second
                 entries: Any = reader.gets()
             with step("decode"):
                 values, _ = find_all(entries)
-                decoded, _ = pipeline.decode(entries, values)
+                pipeline.decode(entries, values)
             with step("fold"):
-                pipeline.fold(entries, decoded)
+                pipeline.fold()
             with step("documents and arguments of the commit"):
                 batch = pipeline.close()
                 keys, payload = store._payload(batch, {})
@@ -123,7 +123,7 @@ def _worker_steps(replies: dict[int, list[bytes]], workload: Workload) -> Second
                 hiredis.pack_command(("EVALSHA", "", len(keys), *keys, packed))  # type: ignore[arg-type]
             with step("let go of what is done"):
                 pipeline.settle(batch)
-                del reader, entries, values, decoded, batch, keys, payload, packed
+                del reader, entries, values, batch, keys, payload, packed
     return took
 
 

@@ -61,9 +61,9 @@ class Line:
     async def fold(self, count: int = 100_000) -> Batch:
         """Read what is there and fold it, without committing."""
         entries = await self.store.read(self.cursor, count=count, block=1)
-        decoded, unknown = self.pipeline.decode(entries, find_all(entries)[0])
-        self.pipeline.learn(await self.store.load(unknown))
-        self.pipeline.fold(entries, decoded)
+        self.pipeline.decode(entries, find_all(entries)[0])
+        while unknown := self.pipeline.fold():
+            self.pipeline.learn(await self.store.load(unknown))
         return self.pipeline.close()
 
     async def turn(self, count: int = 100_000) -> Batch:

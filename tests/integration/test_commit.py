@@ -203,6 +203,46 @@ async def test_counts_that_are_no_numbers_are_mended(line: MakeLine, redis_clien
     assert redis_client.hget("status:counts:task", "pending") == "1"
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param([], ["pending", "waiting", "running"], id="from nothing"),
+        pytest.param(["pending"], ["waiting", "running"], id="two steps"),
+        pytest.param(["pending", "waiting"], ["running", "waiting"], id="back to the start"),
+        pytest.param(["pending", "waiting"], ["running", "completed"], id="to the end"),
+        pytest.param(["pending"], ["waiting", "waiting"], id="a heartbeat"),
+    ],
+)
+async def test_the_index_tells_when_the_last_phase_was_entered(
+    line: MakeLine, redis_client: Client, before: list[str], after: list[str]
+) -> None:
+    """However often an entity moves in a batch: one phase has it, and one counts it.
+
+    Who left a phase and came back entered it anew; a heartbeat moves nothing.
+    """
+    one, entity = line(), id_in(0)
+    await one.attach()
+    for phases, start in ((before, NOW), (after, NOW + 100)):
+        times = [start + number for number in range(len(phases))]
+        fill(
+            redis_client,
+            one.own.events,
+            *(update(entity, *each) for each in zip(phases, times, strict=True)),
+        )
+        if phases:
+            await one.turn()
+    entered = NOW + 100 + after.index(after[-1])
+    index = {
+        key.rpartition(":")[2]: redis_client.zrange(key, 0, -1, withscores=True)
+        for key in redis_client.keys("status:phase:task:*")
+    }
+    assert index == {after[-1]: [(entity, entered)]}
+    counts = {
+        phase: int(count) for phase, count in redis_client.hgetall("status:counts:task").items()
+    }
+    assert {phase: count for phase, count in counts.items() if count} == {after[-1]: 1}
+
+
 async def test_a_flushed_script_cache_is_no_matter(line: MakeLine, redis_client: Client) -> None:
     """SCRIPT FLUSH between two commits costs a reload, not an error."""
     one = line()

@@ -13,7 +13,7 @@ MakeLine = Callable[..., Line]
 
 
 async def test_loads_what_is_there(line: MakeLine, redis_client: Client) -> None:
-    """Statuses come back as they were published; an id without one is in neither group."""
+    """Statuses come back as they were published; the others are known to have none."""
     redis_client.set("status:task:a", '{"phase":"running","retries":2,"updatedAt":1700000000000.5}')
     redis_client.set("status:asset:a", '{"phase":"ready","progress":1,"updatedAt":1700000000000}')
     loaded = await line().store.load({"task": ["a", "b"], "asset": ["a", "b"]})
@@ -21,8 +21,25 @@ async def test_loads_what_is_there(line: MakeLine, redis_client: Client) -> None
         "a": TaskStatus(phase="running", retries=2, updated_at=NOW + 0.5)
     }
     assert loaded["asset"].statuses == {"a": AssetStatus(phase="ready", progress=1, updated_at=NOW)}
-    assert not loaded["task"].corrupt
-    assert not loaded["asset"].corrupt
+    assert loaded["task"].without == loaded["asset"].without == {"b": None}
+
+
+async def test_a_status_that_somebody_else_wrote_is_compared_as_it_is(
+    line: MakeLine, redis_client: Client
+) -> None:
+    """A document with spaces is no other status: it is written over like the tracker's own."""
+    entity = id_in(0)
+    text = '{"phase": "waiting", "retries": 0, "updatedAt": 1.7e12}'
+    redis_client.set(f"status:task:{entity}", text)
+    one = line()
+    await one.attach()
+    for number, phase in enumerate(("running", "completed")):
+        redis_client.xadd(one.own.events, {"data": update(entity, phase, NOW + number)})
+        batch = await one.fold()
+        await one.store.commit(batch)
+        one.pipeline.settle(batch)
+        assert batch.effects["task"].texts == ({entity: text} if phase == "running" else {})
+    assert '"phase":"completed"' in str(redis_client.get(f"status:task:{entity}"))
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import msgspec
 
 from tests.unit.folding import MAX_EVENT_BYTES, RULES, published
-from worker.batch import Batch, Elsewhere, Known, Pipeline
+from worker.batch import Batch, Known, Pipeline
 from worker.decode import Entry, find_all
 from worker.fold import Corrupt
-from worker.models import Change, Kind, Rejected, Status, Update
+from worker.models import Change, Kind, Status, TaskChange
 
 
 class Keyspace:
@@ -32,31 +32,27 @@ class Keyspace:
                 if (kind, entity_id) in self.statuses:
                     status = self.statuses[kind, entity_id]
                     found.statuses[entity_id] = status
-                    found.texts[entity_id] = published(status)
-                if (kind, entity_id) in self.corrupt:
-                    found.corrupt[entity_id] = self.corrupt[kind, entity_id]
+                else:
+                    found.without[entity_id] = self.corrupt.get((kind, entity_id))
         return loaded
 
     def commit(self, batch: Batch) -> bool:
-        """Write a batch, unless it was folded from statuses that are not the ones held here.
-
-        A move is written as `Store.commit` describes it to the script.
-        """
+        """Write a batch, unless it was folded from statuses that are not the ones held here."""
         for kind, effects in batch.effects.items():
-            for entity_id in effects.statuses:
+            for entity_id, before in zip(effects.after, effects.before, strict=True):
                 held = self.statuses.get((kind, entity_id))
-                if effects.texts.get(entity_id) != (held and published(held)):
+                if (before and published(before)) != (held and published(held)):
                     return False
                 if (kind, entity_id) in self.corrupt:
                     return False
         for kind, effects in batch.effects.items():
-            for entity_id, status in effects.statuses.items():
+            for entity_id, status in effects.after.items():
                 self.statuses[kind, entity_id] = status
-                effects.texts[entity_id] = published(status)
-            for entity_id, move in effects.moves.items():
-                if move.start is not None:
-                    del self.phases[kind, move.start][entity_id]
-                self.phases.setdefault((kind, move.end), {})[entity_id] = move.at
+        for change in batch.changes:
+            kind = "task" if isinstance(change, TaskChange) else "asset"
+            if change.from_phase is not None:
+                del self.phases[kind, change.from_phase][change.id]
+            self.phases.setdefault((kind, change.phase), {})[change.id] = change.updated_at
         self.changes += batch.changes
         self.rejected += [(entry.reason, entry.id, entry.data) for entry in batch.rejected]
         for number in sorted(batch.forwards):
@@ -97,21 +93,17 @@ class Loop:
             live_statuses=live_statuses,
         )
 
-    def decode(self, *entries: Entry) -> Sequence[Update | Rejected | Elsewhere]:
-        """Decode entries, and load nothing."""
-        return self.pipeline.decode(entries, find_all(entries)[0])[0]
-
     def restart(self) -> None:
         """Begin with nothing in memory, where the last batch ended."""
         self.pipeline.start(self.pipeline.in_hand.cursor)
 
     def fold(self, *entries: Entry) -> None:
         """Add entries to the batch in hand."""
-        decoded, wanted = self.pipeline.decode(entries, find_all(entries)[0])
-        self.loaded = [(kind, entity_id) for kind, ids in wanted.items() for entity_id in ids]
-        if self.loaded:
+        self.pipeline.decode(entries, find_all(entries)[0])
+        self.loaded = []
+        while wanted := self.pipeline.fold():
+            self.loaded += [(kind, entity_id) for kind, ids in wanted.items() for entity_id in ids]
             self.pipeline.learn(self.keyspace.load(wanted))
-        self.pipeline.fold(entries, decoded)
 
     def run(self, *entries: Entry) -> Batch:
         """Take entries as one batch; once more where an entity was taken for new and is not."""

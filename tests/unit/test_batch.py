@@ -6,9 +6,9 @@ import pytest
 from tests.events import NOW, id_in, update
 from tests.unit.folding import MAX_EVENT_BYTES
 from tests.unit.loop import Keyspace, Loop, entry
-from worker.batch import DOUBTFUL, Elsewhere, Move
+from worker.batch import DOUBTFUL
 from worker.fold import Corrupt
-from worker.models import Rejected, TaskStatus, TaskUpdate
+from worker.models import TaskStatus
 
 LIFE = ["pending", "waiting", "running", "completed"]
 
@@ -21,10 +21,10 @@ def life(entity_id: str, *phases: str, start: int = 0, kind: str = "task") -> li
 def test_an_update_becomes_a_status_a_move_and_a_change() -> None:
     """A batch says all that a commit has to write for an applied update."""
     batch = Loop().run(entry(update("a", "pending"), "1700000000000-7"))
-    assert batch.effects["task"].statuses == {
+    assert batch.effects["task"].after == {
         "a": TaskStatus(phase="pending", retries=0, updated_at=NOW)
     }
-    assert batch.effects["task"].moves == {"a": Move(None, "pending", NOW)}
+    assert batch.effects["task"].before == [None]
     assert [msgspec.to_builtins(change) for change in batch.changes] == [
         {
             "kind": "task",
@@ -42,39 +42,20 @@ def test_an_update_becomes_a_status_a_move_and_a_change() -> None:
 def test_kinds_do_not_share_statuses() -> None:
     """A task and an asset of the same id are two entities."""
     batch = Loop().run(entry(update("a", "waiting", kind="asset")), entry(update("a", "pending")))
-    assert set(batch.effects["task"].statuses) == set(batch.effects["asset"].statuses) == {"a"}
+    assert set(batch.effects["task"].after) == set(batch.effects["asset"].after) == {"a"}
     assert [change.from_phase for change in batch.changes] == [None, None]
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        pytest.param([], ["pending", "waiting", "running"], id="from nothing"),
-        pytest.param(["pending"], ["waiting", "running"], id="two steps"),
-        pytest.param(["pending", "waiting"], ["running", "waiting"], id="back to the start"),
-        pytest.param(["pending", "waiting"], ["running", "completed"], id="to the end"),
-    ],
-)
-def test_a_move_spans_the_batch(before: list[str], after: list[str]) -> None:
-    """An index is written once per entity: from before the batch to after it, with the last time.
-
-    Who left a phase and came back still moves, for it entered the phase anew.
-    """
+def test_what_was_before_a_batch_stays_beside_what_is_after_it() -> None:
+    """The commit compares the keys with the statuses from before the batch, not from within it."""
     loop = Loop()
-    if before:
-        loop.run(*map(entry, life("a", *before)))
-    batch = loop.run(*map(entry, life("a", *after, start=100)))
-    start = before[-1] if before else None
-    at = NOW + 100 + len(after) - 1
-    assert batch.effects["task"].moves == {"a": Move(start, after[-1], at)}
-    assert len(batch.changes) == len(after)
-
-
-def test_the_score_is_when_the_phase_was_entered() -> None:
-    """A heartbeat moves the status's time, but not the time by which a phase's ids are sorted."""
-    batch = Loop().run(entry(update("a", "pending")), entry(update("a", "pending", NOW + 500)))
-    assert batch.effects["task"].moves == {"a": Move(None, "pending", NOW)}
-    assert batch.effects["task"].statuses["a"].updated_at == NOW + 500
+    loop.run(*map(entry, life("a", "pending", "waiting")))
+    batch = loop.run(*map(entry, life("b", "pending")), *map(entry, life("a", *LIFE[2:], start=9)))
+    task = batch.effects["task"]
+    assert list(task.after) == ["b", "a"]
+    assert task.after["a"].phase == "completed"
+    assert task.before == [None, TaskStatus(phase="waiting", retries=0, updated_at=NOW + 1)]
+    assert len(batch.changes) == 3
 
 
 @pytest.mark.parametrize(
@@ -90,7 +71,7 @@ def test_the_score_is_when_the_phase_was_entered() -> None:
 def test_other_fields_are_ignored(fields: list[bytes]) -> None:
     """Producers may add fields of their own, before `data` or after it."""
     batch = Loop().run((b"1700000000000-0", fields))
-    assert list(batch.effects["task"].statuses) == ["a"]
+    assert list(batch.effects["task"].after) == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -160,11 +141,22 @@ def test_a_misspelt_id_is_not_forwarded() -> None:
     assert batch.forwards == {}
 
 
-def test_decode_tells_apart_what_comes_next() -> None:
-    """Each entry is an update to fold, one for elsewhere, or a rejection, in the stream's order."""
-    updates = [update(id_in(0), "pending"), update(id_in(1), "pending"), b"{"]
-    decoded = Loop(partitions=4).decode(*map(entry, updates))
-    assert [type(each) for each in decoded] == [TaskUpdate, Elsewhere, Rejected]
+def test_a_batch_that_waits_for_a_status_goes_on_where_it_stopped() -> None:
+    """Entries before and after the one whose status is loaded have their effect once, in order."""
+    loop = Loop()
+    loop.run(*map(entry, life("b", "pending", "waiting")))
+    loop.restart()
+    batch = loop.run(
+        entry(update("a", "pending")),
+        entry(b"{"),
+        entry(update("b", "running", NOW + 5)),
+        entry(update("c", "running", NOW + 5)),
+        entry(update("a", "waiting", NOW + 9)),
+    )
+    assert set(loop.loaded) == {("task", "b"), ("task", "c")}
+    assert [change.id for change in batch.changes] == ["a", "b", "a"]
+    assert [rejected.reason for rejected in batch.rejected] == ["malformed", "unknown_entity"]
+    assert batch.entries == 5
 
 
 def test_a_status_is_loaded_once() -> None:
@@ -186,8 +178,8 @@ def test_a_restart_forgets() -> None:
     loop.restart()
     batch = loop.run(entry(update("a", "failed", NOW + 9)))
     assert loop.loaded == [("task", "a")]
-    assert batch.effects["task"].statuses["a"].progress == 0.5
-    assert batch.effects["task"].moves["a"].start == "running"
+    assert batch.effects["task"].after["a"].progress == 0.5
+    assert [change.from_phase for change in batch.changes] == ["running"]
 
 
 def test_who_begins_is_taken_for_new() -> None:
@@ -218,7 +210,7 @@ def test_an_entity_is_not_taken_for_new_by_an_update_of_the_future() -> None:
         entry(update("a", "pending", NOW + 60_001)), entry(update("a", "running", NOW + 9))
     )
     assert [rejected.reason for rejected in batch.rejected] == ["future"]
-    assert batch.effects["task"].statuses["a"].phase == "running"
+    assert batch.effects["task"].after["a"].phase == "running"
 
 
 def test_terminal_entities_are_let_go() -> None:

@@ -69,7 +69,7 @@ def test_every_entry_has_one_outcome(stream: list[Event]) -> None:
     loop = Loop(partitions=PARTITIONS)
     for each in stream:
         batch = loop.run(entry(each.data, each.id))
-        applied = sum(len(effects.statuses) for effects in batch.effects.values())
+        applied = sum(len(effects.after) for effects in batch.effects.values())
         forwarded = sum(map(len, batch.forwards.values()))
         assert applied + batch.duplicates + forwarded + len(batch.rejected) == 1
         assert applied >= len(batch.changes)
