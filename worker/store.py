@@ -256,9 +256,8 @@ class Store:
                 moved[start].left.append(entity_id)
             for entity_id, change in ends.items():
                 moved[change.phase].entered += (str(change.updated_at), entity_id)
-            moved.pop(None, None)  # new entities left nothing
             for phase, moves in moved.items():
-                if phase is not None:
+                if phase is not None:  # new entities left nothing
                     phases[self._keys.phases[kind][phase]] = moves
                     counts[kind][phase] = len(moves.entered) // 2 - len(moves.left)
         return phases, counts
