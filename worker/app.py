@@ -153,11 +153,15 @@ class Worker:
 
 
 async def run(settings: Settings, lifecycles: Lifecycles, early: Sequence[int]) -> None:
-    """Run a worker until SIGTERM or SIGINT; `early` are those that came before."""
+    """Run a worker until SIGTERM, SIGINT or SIGHUP; `early` are those that came before.
+
+    A signal that is ignored stays so.
+    """
     worker = Worker(settings, lifecycles)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, worker.stop)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, worker.stop)
     if early:
         worker.stop()
     await worker.run()

@@ -4,6 +4,7 @@ import re
 import signal
 from pathlib import Path
 
+import pytest
 import redis
 
 from tests.acceptance.producers import produce
@@ -39,6 +40,15 @@ def test_keeps_everything_over_a_stop_and_a_kill(tmp_path: Path) -> None:
         assert_as_modelled(client, SINGLE)
         assert third.stop() == 0
     assert (tmp_path / ".status-tracker").is_dir()
+
+
+def test_a_closed_terminal_ends_the_server_too(tmp_path: Path) -> None:
+    """A terminal that is closed sends SIGHUP, which the server takes for no reason to end."""
+    with tracker(tmp_path, "--embedded") as running, client_of(running) as client:
+        assert client.ping()
+        assert running.stop(signal.SIGHUP) == 0
+        with pytest.raises(redis.ConnectionError):
+            client.ping()
 
 
 def test_a_second_one_in_the_same_folder_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`status-tracker run` on a real server, compared with the model key by key."""
 
+import os
 import signal
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,7 @@ def test_thousands_of_updates_end_as_modelled(
     assert len({rejection.reason for rejection in model.rejected}) >= 5
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_stops_within_a_second_and_loses_nothing(
     server: Server, redis_client: Client, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -52,6 +53,22 @@ def test_stops_within_a_second_and_loses_nothing(
     with tracker(tmp_path, "--redis-url", server.url):
         wait_until(lambda: drained(redis_client, SINGLE))
     assert_as_modelled(redis_client, SINGLE)
+
+
+def test_a_hangup_that_is_ignored_stays_ignored(
+    server: Server, redis_client: Client, tmp_path: Path
+) -> None:
+    """Under `nohup` a worker goes on when its terminal is closed."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with tracker(tmp_path, "--redis-url", server.url) as running:
+            running.says("reading on from 0-0")
+            os.kill(running.pid, signal.SIGHUP)
+            produce(redis_client, SINGLE, seed=4, count=1_000)
+            wait_until(lambda: drained(redis_client, SINGLE))
+            assert running.stop() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_an_idle_worker_stops_too(server: Server, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def cli() -> None:
 @lifecycles_option
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 def run(config: Path | None, embedded: bool, **options: Any) -> None:
-    """Run a worker until Ctrl-C or SIGTERM.
+    """Run a worker until Ctrl-C, SIGTERM or the end of its terminal.
 
     Every setting and its default is in config/worker.toml; an environment variable STATUS_…
     (STATUS_REDIS_URL) stands over the file, and an option over both.
@@ -66,7 +66,10 @@ def run(config: Path | None, embedded: bool, **options: Any) -> None:
     # A stop that comes before the worker is one, too. It is only noted: an exception raised from
     # here may come up inside an import, which swallows it.
     early: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
+    stops = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under `nohup`
+        stops.append(signal.SIGHUP)
+    for number in stops:
         signal.signal(number, lambda received, _: early.append(received))
     if embedded and options["redis_url"]:
         raise click.UsageError(
