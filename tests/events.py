@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
+from status_tracker.keys import Keys, partition_of
+
 from tests.servers import Client
-from worker.keys import Keys, partition_of
 
 NOW = 1_700_000_000_000
 """An `updatedAt` long ago, so that no server's clock finds it in the future."""

@@ -6,9 +6,9 @@ Run as a process: ``python -m tests.acceptance.leaseless URL``.
 import asyncio
 import sys
 
-from worker.app import Worker
-from worker.lifecycle import load_lifecycles
-from worker.settings import load_settings
+from status_tracker.app import Worker
+from status_tracker.lifecycle import load_lifecycles
+from status_tracker.settings import load_settings
 
 
 async def main(url: str) -> None:

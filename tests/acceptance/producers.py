@@ -5,8 +5,9 @@ import random
 import time
 from collections.abc import Iterator
 
+from status_tracker.keys import Keys, partition_of
+
 from tests.servers import Client
-from worker.keys import Keys, partition_of
 
 PATHS = {
     "task": [

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from redis.crc import key_slot
+from status_tracker.keys import Keys
 
 from tests.acceptance.producers import produce
 from tests.acceptance.tracker import Tracker, assert_as_modelled, drained, tracker
 from tests.clusters import Cluster
 from tests.events import NOW, id_in, update
 from tests.servers import Client, Server, binaries, free_port, wait_until
-from worker.keys import Keys
 
 CLUSTER = Keys("status", "cluster")
 

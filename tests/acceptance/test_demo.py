@@ -19,14 +19,13 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
+from status_tracker.demo import _connect
+from status_tracker.demo.streams import Streams
+from status_tracker.embedded import embedded_server
+from status_tracker.errors import EXIT_CONFIG
+from status_tracker.keys import Keys
 
-from worker.demo import _connect
-from worker.demo.streams import Streams
-from worker.embedded import embedded_server
-from worker.errors import EXIT_CONFIG
-from worker.keys import Keys
-
-COMMAND = [sys.executable, "-m", "worker", "demo"]
+COMMAND = [sys.executable, "-m", "status_tracker", "demo"]
 DEADLINE = 30.0
 """Seconds after which a demo counts as hanging."""
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import redis
+from status_tracker.keys import Keys
 
 from tests.acceptance.producers import produce
 from tests.acceptance.tracker import Tracker, assert_as_modelled, drained, tracker
 from tests.servers import Client, wait_until
-from worker.keys import Keys
 
 SINGLE = Keys("status", "single")
 

@@ -6,12 +6,12 @@ import socket
 from pathlib import Path
 
 import pytest
+from status_tracker.keys import Keys
 
 from tests.acceptance.producers import produce
 from tests.acceptance.tracker import assert_as_modelled, drained, tracker
 from tests.events import NOW, add, id_in, update
 from tests.servers import Client, Server, wait_until
-from worker.keys import Keys
 
 SINGLE = Keys("status", "single")
 

@@ -11,12 +11,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from status_tracker.keys import Keys
 
 from tests.acceptance.producers import produce
 from tests.acceptance.tracker import Tracker, assert_as_modelled, drained, tracker
 from tests.proxy import Proxy
 from tests.servers import Client, Server, binaries, wait_until
-from worker.keys import Keys
 
 SINGLE = Keys("status", "single")
 ROOT = Path(__file__).parents[2]

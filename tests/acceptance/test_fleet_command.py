@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from status_tracker.keys import Keys
 
 from tests.acceptance.tracker import Tracker, drained, tracker
 from tests.events import add, id_in, update
 from tests.servers import Client, Server, wait_until
-from worker.keys import Keys
 
 KEYS = Keys("status", "single")
-COMMAND = [sys.executable, "-m", "worker", "fleet"]
+COMMAND = [sys.executable, "-m", "status_tracker", "fleet"]
 SHOW_CURSOR = "\x1b[?25h"
 DEADLINE = 30.0
 """Seconds after which a command counts as hanging."""

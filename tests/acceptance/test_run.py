@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from status_tracker.keys import Keys, Layout
 
 from tests.acceptance.producers import produce
 from tests.acceptance.tracker import assert_as_modelled, drained, tracker
 from tests.servers import Client, Server, wait_until
-from worker.keys import Keys, Layout
 
 SINGLE = Keys("status", "single")
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from status_tracker.keys import Keys
 
 from tests.acceptance.producers import produce
 from tests.acceptance.tracker import assert_as_modelled, drained, tracker
 from tests.sentinels import Sentinels
 from tests.servers import binaries, wait_until
-from worker.keys import Keys
 
 SINGLE = Keys("status", "single")
 

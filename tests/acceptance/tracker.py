@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from status_tracker.keys import Keys
+from status_tracker.models import PHASES
+
 from tests.model import Model, Rejection, canonical
 from tests.servers import Client, wait_until
-from worker.keys import Keys
-from worker.models import PHASES
 
 SOON = {"STATUS_LEASE_TTL": "2s", "STATUS_HEARTBEAT": "100ms"}
 """For tests that kill workers: the default leaves a dead worker's partitions alone for 10 s."""
@@ -29,7 +30,7 @@ class Tracker:
         with self._log.open("ab") as log:
             self._begins = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker", "run", *arguments],
+                [sys.executable, "-m", "status_tracker", "run", *arguments],
                 cwd=folder,
                 env={**clean, "PYTHONPATH": str(Path(__file__).parents[2]), **SOON, **environment},
                 stdin=subprocess.DEVNULL,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 from msgspec import Struct
+from status_tracker.app import COLLECT_EVERY
 
 from tests.bench.handwritten import (
     drain_doing_nothing,
@@ -22,7 +23,6 @@ from tests.bench.kinds import connect
 from tests.bench.processes import figures_of
 from tests.bench.tracker import drain_tracker
 from tests.bench.workload import Workload
-from worker.app import COLLECT_EVERY
 
 TRACKER = "status tracker"
 NOTHING = "nothing"

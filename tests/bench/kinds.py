@@ -7,9 +7,9 @@ from pathlib import Path
 
 import redis
 from msgspec import Struct
+from status_tracker.embedded import embedded_server
 
 from tests.servers import Server, binaries
-from worker.embedded import embedded_server
 
 
 class Kind(Struct, frozen=True):

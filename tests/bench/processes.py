@@ -14,10 +14,10 @@ from pathlib import Path
 
 import msgspec
 import redis
+from status_tracker.embedded import end
 
 from tests.bench.tracker import KEYS
 from tests.bench.workload import PREFIX, Workload
-from worker.embedded import end
 
 COMMAND = str(Path(sys.executable).with_name("status-tracker"))
 
@@ -38,7 +38,7 @@ def worker(url: str, workload: Workload) -> list[str]:
 def interruptible() -> None:
     """Let SIGTERM be what Ctrl-C is, a KeyboardInterrupt, so that all that was started is ended."""
     # The worker in this process would tell of servers that end with us; checks find wrong work.
-    logging.getLogger("worker").setLevel(logging.ERROR)
+    logging.getLogger("status_tracker").setLevel(logging.ERROR)
     for number in (signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
 

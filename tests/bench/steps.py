@@ -16,6 +16,13 @@ from typing import Any
 import hiredis
 import msgspec
 import redis
+from status_tracker.app import COLLECT_EVERY
+from status_tracker.decode import find_all
+from status_tracker.engine.batch import Pipeline
+from status_tracker.engine.store import Store
+from status_tracker.fold import Rules
+from status_tracker.lifecycle import load_lifecycles
+from status_tracker.settings import default_file
 
 from tests.bench.alone import TRACKER, drain_alone
 from tests.bench.figures import Figure, Report
@@ -23,13 +30,6 @@ from tests.bench.kinds import Kind, connect, version
 from tests.bench.rounds import Plan, say
 from tests.bench.tracker import KEYS
 from tests.bench.workload import Workload, restore
-from worker.app import COLLECT_EVERY
-from worker.batch import Pipeline
-from worker.decode import find_all
-from worker.fold import Rules
-from worker.lifecycle import load_lifecycles
-from worker.settings import default_file
-from worker.store import Store
 
 STEP = "step: "
 """What the names of these figures begin with."""

@@ -14,13 +14,14 @@ import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 
+from status_tracker.embedded import embedded_server
+
 from tests.bench.alone import NOTHING, TRACKER
 from tests.bench.drain import Backlog
 from tests.bench.kinds import calm, version
 from tests.bench.processes import interruptible
 from tests.bench.rounds import Plan, interleaved, per_second
 from tests.bench.workload import Workload
-from worker.embedded import embedded_server
 
 
 def measure(url: str, workload: Workload, rounds: int) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 import redis
+from status_tracker.app import Worker
+from status_tracker.keys import Keys, PartitionKeys
+from status_tracker.lifecycle import load_lifecycles
+from status_tracker.settings import Settings, load_settings
 
 from tests.bench.workload import PREFIX, STEPS, Workload, outcome, phases
-from worker.app import Worker
-from worker.keys import Keys, PartitionKeys
-from worker.lifecycle import load_lifecycles
-from worker.settings import Settings, load_settings
 
 KEYS = Keys(PREFIX, "single")
 

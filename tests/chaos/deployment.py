@@ -6,10 +6,11 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from status_tracker.keys import Keys
+
 from tests.acceptance.tracker import Tracker
 from tests.proxy import Proxy
 from tests.servers import Client, Server
-from worker.keys import Keys
 
 KEYS = Keys("status", "single")
 PARTITIONS = 4

@@ -12,11 +12,11 @@ from itertools import islice
 from typing import NamedTuple
 
 import redis
+from status_tracker.keys import partition_of
 
 from tests.acceptance.producers import updates
 from tests.chaos.deployment import KEYS, PARTITIONS, FindingError
 from tests.servers import Client, Server
-from worker.keys import partition_of
 
 BATCH = 25
 """Updates that are sent at once."""

@@ -4,16 +4,16 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import redis.asyncio
+from status_tracker.connection.url import connect
+from status_tracker.decode import find_all
+from status_tracker.engine.batch import Batch, Pipeline
+from status_tracker.engine.store import StatusChangedError, Store
+from status_tracker.fold import Rules
+from status_tracker.keys import Keys, Layout
+from status_tracker.lifecycle import load_lifecycles
+from status_tracker.settings import default_file
 
 from tests.servers import Server
-from worker.batch import Batch, Pipeline
-from worker.connection import connect
-from worker.decode import find_all
-from worker.fold import Rules
-from worker.keys import Keys, Layout
-from worker.lifecycle import load_lifecycles
-from worker.settings import default_file
-from worker.store import StatusChangedError, Store
 
 RULES = Rules(
     load_lifecycles(default_file("lifecycles.toml")), max_clock_skew=60_000, clock_skew=1_000

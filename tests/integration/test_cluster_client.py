@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import RedisCluster
+from status_tracker.connection.url import ANSWER_WITHIN, UNREACHABLE, Client, close, reach
+from status_tracker.keys import Keys
+from status_tracker.lua.script import Script
 
 from tests.clusters import Cluster
 from tests.servers import binaries
-from worker.connection import ANSWER_WITHIN, UNREACHABLE, Client, close, reach
-from worker.keys import Keys
-from worker.scripts import Script
 
 KEYS = Keys("status", "cluster")
 OWN = KEYS.partition(0)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import redis
+from status_tracker.connection.url import connect
+from status_tracker.keys import Layout
 
 from tests.events import id_in, update
 from tests.integration.conftest import Line
 from tests.servers import Server, binaries, free_port, wait_until
-from worker.connection import connect
-from worker.keys import Layout
 
 
 @pytest.fixture(params=binaries().items(), ids=lambda item: item[0])

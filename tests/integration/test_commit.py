@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import redis
+from status_tracker.engine.store import CursorMovedError, StatusChangedError
 
 from tests.events import NOW, id_in, update
 from tests.integration.conftest import Line
 from tests.servers import Client
-from worker.store import CursorMovedError, StatusChangedError
 
 MakeLine = Callable[..., Line]
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pytest
 import redis
+from status_tracker.connection.url import connect
+from status_tracker.engine.store import CursorMovedError, StatusChangedError
 
 from tests.events import NOW, id_in, update
 from tests.integration.conftest import Line
 from tests.integration.test_commit import everything, fill
 from tests.servers import Client, Server
-from worker.connection import connect
-from worker.store import CursorMovedError, StatusChangedError
 
 MakeLine = Callable[..., Line]
 

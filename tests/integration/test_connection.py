@@ -3,8 +3,9 @@
 import asyncio
 from typing import Any
 
+from status_tracker.connection.url import close, connect
+
 from tests.servers import Client, Server
-from worker.connection import close, connect
 
 
 async def test_a_connection_that_the_server_closed_is_replaced(

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 import redis
+from status_tracker.connection.url import connect
+from status_tracker.errors import ConfigError
+from status_tracker.metadata import agree
 
 from tests.servers import Client, Server
-from worker.connection import connect
-from worker.deployment import agree
-from worker.errors import ConfigError
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-
-from worker.embedded import embedded_server
-from worker.errors import ConfigError
+from status_tracker.embedded import embedded_server
+from status_tracker.errors import ConfigError
 
 
 def ping(url: str) -> bool:
@@ -62,7 +61,7 @@ def test_ends_the_server_that_a_killed_worker_left(tmp_path: Path) -> None:
     """Kill -9 cannot clean up; the next start does, with the data and on the same port."""
     program = (
         "import sys, os, signal; from pathlib import Path; import redis\n"
-        "from worker.embedded import embedded_server\n"
+        "from status_tracker.embedded import embedded_server\n"
         "with embedded_server(Path(sys.argv[1])) as url:\n"
         "    redis.Redis.from_url(url).set('kept', 'yes')\n"
         "    print(url, flush=True)\n"

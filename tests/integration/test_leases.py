@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import redis
+from status_tracker.connection.url import close, connect, reach
+from status_tracker.engine.leases import Leases
+from status_tracker.keys import Keys
 
 from tests.clusters import Cluster
 from tests.servers import Client, Server, binaries
-from worker.connection import close, connect, reach
-from worker.keys import Keys
-from worker.leases import Leases
 
 TTL = 10_000
 WITHIN = 9_000

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 import pytest
+from status_tracker.models import AssetStatus, TaskStatus
 
 from tests.events import NOW, id_in, update
 from tests.integration.conftest import Line
 from tests.servers import Client
-from worker.models import AssetStatus, TaskStatus
 
 MakeLine = Callable[..., Line]
 

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 import redis
+from status_tracker.connection.url import Client as WorkerClient
+from status_tracker.connection.url import close, reach
+from status_tracker.errors import ConfigError
+from status_tracker.keys import GROUP, Keys
+from status_tracker.metadata import agree, read_meta
+from status_tracker.monitoring.fleet import PartitionView, Survey, survey
 
 from tests.clusters import Cluster
 from tests.events import id_in, update
 from tests.integration.conftest import Line
 from tests.servers import Client, Server, binaries
-from worker.connection import Client as WorkerClient
-from worker.connection import close, reach
-from worker.deployment import agree, read_meta
-from worker.errors import ConfigError
-from worker.keys import GROUP, Keys
-from worker.survey import PartitionView, Survey, survey
 
 KEYS = Keys("status", "single")
 NOTHING = PartitionView(0, None, None, 0, 0, None)

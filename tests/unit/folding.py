@@ -3,12 +3,11 @@
 import json
 
 import msgspec
-
-from worker.decode import decode, find_data, misspelt_id
-from worker.fold import DUPLICATE, Corrupt, Rules
-from worker.lifecycle import load_lifecycles
-from worker.models import AssetUpdate, Kind, Rejected, Status, Update
-from worker.settings import default_file
+from status_tracker.decode import decode, find_data, misspelt_id
+from status_tracker.fold import DUPLICATE, Corrupt, Rules
+from status_tracker.lifecycle import load_lifecycles
+from status_tracker.models import AssetUpdate, Kind, Rejected, Status, Update
+from status_tracker.settings import default_file
 
 MAX_EVENT_BYTES = 65_536
 

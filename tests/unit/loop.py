@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import msgspec
+from status_tracker.decode import Entry, find_all
+from status_tracker.engine.batch import Batch, Known, Pipeline
+from status_tracker.fold import Corrupt
+from status_tracker.models import Change, Kind, Status, TaskChange
 
 from tests.unit.folding import MAX_EVENT_BYTES, RULES, published
-from worker.batch import Batch, Known, Pipeline
-from worker.decode import Entry, find_all
-from worker.fold import Corrupt
-from worker.models import Change, Kind, Status, TaskChange
 
 
 class Keyspace:

@@ -2,10 +2,11 @@
 
 import asyncio
 
+from status_tracker.app import run
+from status_tracker.lifecycle import load_lifecycles
+from status_tracker.settings import load_settings
+
 from tests.servers import free_port
-from worker.app import run
-from worker.lifecycle import load_lifecycles
-from worker.settings import load_settings
 
 
 async def test_a_signal_that_came_early_is_a_stop() -> None:

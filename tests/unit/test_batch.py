@@ -2,13 +2,13 @@
 
 import msgspec
 import pytest
+from status_tracker.engine.batch import DOUBTFUL
+from status_tracker.fold import Corrupt
+from status_tracker.models import TaskStatus
 
 from tests.events import NOW, id_in, update
 from tests.unit.folding import MAX_EVENT_BYTES
 from tests.unit.loop import Keyspace, Loop, entry
-from worker.batch import DOUBTFUL
-from worker.fold import Corrupt
-from worker.models import TaskStatus
 
 LIFE = ["pending", "waiting", "running", "completed"]
 

@@ -4,12 +4,12 @@ from itertools import cycle
 
 from hypothesis import given
 from hypothesis import strategies as st
+from status_tracker.engine.batch import Batch
 
 from tests.model import Model, canonical
 from tests.unit.folding import text
 from tests.unit.loop import Keyspace, Loop, entry
 from tests.unit.streams import Event, streams, trials
-from worker.batch import Batch
 
 PARTITIONS = 2
 

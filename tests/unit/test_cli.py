@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from status_tracker.cli import cli
+from status_tracker.settings import default_file
 
 from tests.model import PHASES
-from worker.cli import cli
-from worker.settings import default_file
 
 EXIT_USAGE = 2
 EXIT_CONFIG = 78
@@ -34,7 +34,7 @@ def status_tracker(
 ) -> subprocess.CompletedProcess[str]:
     """Run the command as a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "worker", *map(str, arguments)],
+        [sys.executable, "-m", "status_tracker", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,

@@ -3,9 +3,8 @@
 import pytest
 from redis.asyncio import Redis
 from redis.asyncio.sentinel import SentinelConnectionPool
-
-from worker.connection import connect, without_secrets
-from worker.errors import ConfigError
+from status_tracker.connection.url import connect, without_secrets
+from status_tracker.errors import ConfigError
 
 
 @pytest.mark.parametrize(

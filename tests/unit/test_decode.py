@@ -6,12 +6,12 @@ import time
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from status_tracker.decode import find_data, misspelt_id
+from status_tracker.models import Rejected, TaskUpdate
 
 from tests.events import NOW, update
 from tests.model import Model
 from tests.unit.folding import read
-from worker.decode import find_data, misspelt_id
-from worker.models import Rejected, TaskUpdate
 
 WHOLE = update("é/✓", "running", NOW + 0.5, progress=0.5, errorMessage="é", restart=True, x=[None])
 

@@ -6,8 +6,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-
-from worker.fleet import plan, unique_name
+from status_tracker.engine.fleet import plan, unique_name
 
 NAMES = [f"worker-{number}" for number in range(8)]
 

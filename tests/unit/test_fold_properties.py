@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
+from status_tracker.fold import Corrupt
+from status_tracker.models import Status, TaskStatus
 
 from tests.model import MAX_RETRIES, RESTARTS, RETRIES, TERMINAL, Entity, Model
 from tests.unit.folding import Folder, text
 from tests.unit.streams import ENTITIES, Event, streams, trials
-from worker.fold import Corrupt
-from worker.models import Status, TaskStatus
 
 Step = Callable[[str, Status, Status], bool]
 """Whether a status of a kind may follow another one of the same entity."""

@@ -1,9 +1,8 @@
 """When a deployment is well, and what is said when it is not."""
 
 import pytest
-
-from worker.cli.health import MaxLag, report
-from worker.survey import PartitionView, Survey
+from status_tracker.monitoring.fleet import PartitionView, Survey
+from status_tracker.monitoring.health import MaxLag, report
 
 
 def view(

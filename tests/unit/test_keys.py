@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
+from status_tracker.keys import GROUP, Keys, partition_of
+from status_tracker.models import PHASES as KNOWN_PHASES
+from status_tracker.models import Kind
 
 from tests.model import PHASES, Model
-from worker.keys import GROUP, Keys, partition_of
-from worker.models import PHASES as KNOWN_PHASES
-from worker.models import Kind
 
 KINDS: list[Kind] = ["task", "asset"]
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
+from status_tracker.errors import ConfigError
+from status_tracker.lifecycle import Edge, Lifecycle, load_lifecycles
+from status_tracker.models import Kind
+from status_tracker.settings import default_file
 
 from tests.model import INITIAL, MAX_RETRIES, PHASES, RESTARTS, RETRIES, SUCCESS, TERMINAL
 from tests.model import TRANSITIONS as PLAIN
-from worker.errors import ConfigError
-from worker.lifecycle import Edge, Lifecycle, load_lifecycles
-from worker.models import Kind
-from worker.settings import default_file
 
 DEFAULTS = default_file("lifecycles.toml").read_text()
 

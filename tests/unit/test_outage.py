@@ -5,8 +5,7 @@ import asyncio
 import pytest
 from redis.exceptions import ConnectionError as NotReachedError
 from redis.exceptions import ResponseError
-
-from worker.outage import Outage
+from status_tracker.engine.backoff import Outage
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-
-from worker.errors import ConfigError
-from worker.settings import Settings, default_file, load_settings
+from status_tracker.errors import ConfigError
+from status_tracker.settings import Settings, default_file, load_settings
 
 HIDDEN = "hunter2"
 

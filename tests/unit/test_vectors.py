@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from status_tracker.keys import partition_of
+from status_tracker.models import Rejected
 
 from tests.model import Model
 from tests.unit.folding import Folder, read, text
-from worker.keys import partition_of
-from worker.models import Rejected
 
 VECTORS: dict[str, Any] = json.loads(Path(__file__).parent.parent.joinpath("fold.json").read_text())
 

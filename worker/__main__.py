@@ -1,5 +1,0 @@
-"""`python -m worker` is `status-tracker`."""
-
-from worker.cli import main
-
-main()

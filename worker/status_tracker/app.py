@@ -1,0 +1,176 @@
+"""One worker process: connect, work in the fleet, stop in good order."""
+
+import asyncio
+import gc
+import logging
+import signal
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, Literal, TypeVar
+
+from status_tracker.connection.url import UNAVAILABLE, Client, close, reach, without_secrets
+from status_tracker.engine.backoff import Outage
+from status_tracker.engine.batch import Pipeline
+from status_tracker.engine.fleet import Fleet, unique_name
+from status_tracker.engine.leases import Leases
+from status_tracker.engine.partition import Partition, Totals, cancelled
+from status_tracker.engine.store import Store
+from status_tracker.fold import Rules
+from status_tracker.keys import Keys, Layout
+from status_tracker.lifecycle import Lifecycles
+from status_tracker.metadata import agree
+from status_tracker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+COLLECT_EVERY = 50_000
+"""Objects that may be made before Python looks for cycles. Entries come as lists by the thousand,
+die without cycles, and would set off its search 70 times as often."""
+
+
+class Worker:
+    """Reads its share of a deployment's partitions until it is told to stop."""
+
+    def __init__(self, settings: Settings, lifecycles: Lifecycles) -> None:
+        self.totals = Totals()
+        self.name = settings.name or unique_name()
+        self._settings = settings
+        self._server = without_secrets(settings.redis_url)
+        self._rules = Rules(
+            lifecycles,
+            max_clock_skew=settings.max_clock_skew,
+            clock_skew=settings.clock_skew,
+        )
+        self._stop = asyncio.Event()
+        self._outage = Outage(self._server)
+        # Once settled, `auto` must not be settled otherwise after the keys were flushed.
+        self._layout: Layout | Literal["auto"] = settings.layout
+
+    def stop(self) -> None:
+        """Finish the batches in hand, then let `run` return."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Work until `stop` is called.
+
+        Raises `ConfigError` where the deployment is not the one that is configured.
+        """
+        gc.set_threshold(COLLECT_EVERY)
+        reached = await self._unless_stopped(self._reach())
+        if reached is None:
+            return
+        client, keys = reached
+        log.info("worker %s: %s at %s", self.name, keys.prefix, self._server)
+        fleet = self._fleet(client, keys)
+        try:
+            await self._unless_stopped(fleet.run())
+        finally:
+            try:
+                await fleet.hand_back()
+            finally:
+                await close(client)
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Return what the work returns; None when told to stop before that."""
+        working = asyncio.create_task(work)
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await cancelled([working, stopping])
+        return None if working.cancelled() and self._stop.is_set() else working.result()
+
+    async def _reach(self) -> tuple[Client, Keys]:
+        """Wait until the server can be used.
+
+        Raises `ConfigError` for what waiting will not mend at the start, though it may do later.
+        """
+        while True:
+            try:
+                client = await reach(self._settings.redis_url)
+                try:
+                    keys = await self._agree(client)
+                except BaseException:
+                    await close(client)
+                    raise
+            except UNAVAILABLE as error:
+                await self._outage.wait_out("start", error, self._stop)
+            else:
+                self._outage.over("start")
+                return client, keys
+
+    async def _agree(self, client: Client) -> Keys:
+        settings = self._settings
+        keys = await agree(client, settings.prefix, settings.partitions, self._layout)
+        self._layout = keys.layout
+        return keys
+
+    async def _agree_again(self, client: Client) -> None:
+        """Notice, before a partition goes on, that the deployment has become another one."""
+        # On a cluster, the master of the meta key may be away while the partition's is not.
+        with suppress(*UNAVAILABLE):
+            await self._agree(client)
+
+    def _fleet(self, client: Client, keys: Keys) -> Fleet:
+        settings = self._settings
+        leases = Leases(client, keys, settings.partitions, name=self.name, ttl=settings.lease_ttl)
+        return Fleet(
+            leases,
+            lambda number: self._partition(client, keys, number),
+            self._outage,
+            heartbeat=settings.heartbeat,
+        )
+
+    def _partition(self, client: Client, keys: Keys, number: int) -> Partition:
+        settings = self._settings
+        store = Store(
+            client,
+            keys,
+            number,
+            max_changes=settings.max_changes,
+            max_rejected=settings.max_rejected,
+        )
+        pipeline = Pipeline(
+            self._rules,
+            stream=keys.events(number),
+            number=number,
+            partitions=settings.partitions,
+            max_event_bytes=settings.max_event_bytes,
+            live_statuses=settings.live_statuses // settings.partitions,
+        )
+        return Partition(
+            number,
+            store,
+            pipeline,
+            lambda: self._agree_again(client),
+            self.totals,
+            outage=self._outage,
+            batch_entries=settings.batch_entries,
+            batch_bytes=settings.batch_bytes,
+        )
+
+
+async def run(settings: Settings, lifecycles: Lifecycles, early: Sequence[int]) -> None:
+    """Run a worker until SIGTERM, SIGINT or SIGHUP; `early` are those that came before.
+
+    A signal that is ignored stays so.
+    """
+    worker = Worker(settings, lifecycles)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, worker.stop)
+    if early:
+        worker.stop()
+    await worker.run()
+    totals = worker.totals
+    log.info(
+        "stopped: %d entries read, of which %d applied, %d duplicates, %d forwarded, %d rejected",
+        totals.read,
+        totals.applied,
+        totals.duplicates,
+        totals.forwarded,
+        totals.rejected,
+    )

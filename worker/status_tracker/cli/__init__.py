@@ -1,0 +1,149 @@
+"""The command `status-tracker`: options, and errors as one line with an exit code.
+
+What a command needs is imported when it runs, so that `--help` does not wait for a Redis client.
+"""
+
+import logging
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from status_tracker.errors import EXIT_BUG, ConfigError, UnavailableError
+
+EPILOG = """\b
+Exit codes: 0 all is well; 1 the fleet is not; 2 the command line is wrong; 69 the server
+cannot be used; 70 a bug, please report it; 78 the configuration cannot work, or is not
+the one the deployment was created with."""
+
+DATA = Path(".status-tracker")
+"""Where the embedded server keeps its data: in the folder in which the command is run."""
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Settings that differ from the defaults, as TOML.",
+)
+redis_url_option = click.option(
+    "--redis-url",
+    metavar="URL",
+    help="redis://, rediss://, unix:// or redis+sentinel:// URL; of a cluster, any of its nodes.",
+)
+prefix_option = click.option("--prefix", help="What every key begins with.")
+lifecycles_option = click.option(
+    "--lifecycles", type=click.Path(), help="Which phase may follow which, as TOML."
+)
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="status-tracker")
+def cli() -> None:
+    """Turn streams of status updates into one current status per task and asset."""
+
+
+@cli.command(epilog=EPILOG)
+@config_option
+@redis_url_option
+@click.option(
+    "--embedded", is_flag=True, help=f"Start a server of its own, with its data in {DATA}/."
+)
+@click.option("--name", help="What this worker is called: each needs a name of its own.")
+@prefix_option
+@click.option("--partitions", type=int, metavar="N", help="How many streams there are.")
+@click.option("--layout", metavar="NAME", help="single, cluster or auto.")
+@lifecycles_option
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+def run(config: Path | None, embedded: bool, **options: Any) -> None:
+    """Run a worker until Ctrl-C, SIGTERM or the end of its terminal.
+
+    Every setting and its default is in config/worker.toml; an environment variable STATUS_…
+    (STATUS_REDIS_URL) stands over the file, and an option over both.
+    """
+    # A stop that comes before the worker is one, too. It is only noted: an exception raised from
+    # here may come up inside an import, which swallows it.
+    early: list[int] = []
+    stops = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under `nohup`
+        stops.append(signal.SIGHUP)
+    for number in stops:
+        signal.signal(number, lambda received, _: early.append(received))
+    if embedded and options["redis_url"]:
+        raise click.UsageError(
+            "--embedded starts a server, --redis-url names one: give one of them"
+        )
+    from status_tracker.cli.run import run_embedded, run_worker  # noqa: PLC0415
+
+    if embedded:
+        run_embedded(config, options, DATA, early)
+    else:
+        run_worker(config, options, early)
+
+
+@cli.command(epilog=EPILOG)
+@config_option
+@lifecycles_option
+@click.option("--mermaid", is_flag=True, help="Print diagrams for Markdown instead of tables.")
+def check(config: Path | None, lifecycles: str | None, mermaid: bool) -> None:
+    """Check the settings and the lifecycles, and print the lifecycles."""
+    from status_tracker.cli.check import check_files  # noqa: PLC0415
+
+    check_files(config, {"lifecycles": lifecycles}, mermaid=mermaid)
+
+
+@cli.command(epilog=EPILOG)
+@click.option(
+    "--seconds", type=click.FloatRange(min=0, min_open=True), help="End after so many seconds."
+)
+def demo(seconds: float | None) -> None:
+    """Watch a small video service: a server, a worker and producers, all started here."""
+    from status_tracker.demo import run_demo  # noqa: PLC0415
+
+    run_demo(seconds)
+
+
+@cli.command(epilog=EPILOG)
+@config_option
+@redis_url_option
+@prefix_option
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document instead of tables.")
+@click.option("--watch", is_flag=True, help="Look again every second, until Ctrl-C.")
+@click.option(
+    "--max-lag",
+    metavar="LIMIT",
+    help='How far a partition may lag: a number of entries ("1000") or a duration ("30s").',
+)
+def fleet(
+    config: Path | None, as_json: bool, watch: bool, max_lag: str | None, **options: str | None
+) -> None:
+    """Show who reads which partition, how far behind it is, and which workers live.
+
+    The exit code is 1 when a partition has no owner or lags too far, so that it serves as a
+    health check.
+    """
+    from status_tracker.cli.fleet import show_fleet  # noqa: PLC0415
+
+    sys.exit(show_fleet(config, options, max_lag, as_json=as_json, watch=watch))
+
+
+def main() -> None:
+    """Run the command; end with a line and an exit code where it fails."""
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.INFO)
+    sys.exit(_exit_code(cli))
+
+
+def _exit_code(command: Callable[..., Any]) -> int:
+    try:
+        command()
+    except (ConfigError, UnavailableError) as error:
+        # One line, also where a key in a file has line breaks in it.
+        click.echo(f"status-tracker: {' '.join(str(error).split())}", err=True)
+        return error.exit_code
+    except Exception:  # noqa: BLE001
+        traceback.print_exc()
+        click.echo("status-tracker: this is a bug; please report it with the lines above", err=True)
+        return EXIT_BUG
+    return 0

@@ -1,0 +1,174 @@
+"""`status-tracker fleet`: who reads what, and how far behind; once, or again and again."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import click
+import msgspec
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from status_tracker.connection.url import UNAVAILABLE, close, reach, without_secrets
+from status_tracker.engine.partition import cancelled
+from status_tracker.errors import EXIT_UNAVAILABLE, ConfigError, UnavailableError
+from status_tracker.metadata import read_meta
+from status_tracker.monitoring.fleet import PartitionView, WorkerView, survey
+from status_tracker.monitoring.health import MaxLag, Report, report
+from status_tracker.settings import Settings, load_settings
+
+EVERY = 1.0
+"""Seconds between two looks."""
+
+Show = Callable[[Report], None]
+
+
+def show_fleet(
+    config: Path | None,
+    options: Mapping[str, str | None],
+    max_lag: str | None,
+    *,
+    as_json: bool,
+    watch: bool,
+) -> int:
+    """Show the fleet; return the exit code: 0 when all is well, 1 when not.
+
+    Raises `ConfigError` and, unless it watches, `UnavailableError`.
+    """
+    settings = load_settings(config, options=options)
+    try:
+        limit = None if max_lag is None else MaxLag.parse(max_lag)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--max-lag") from None
+    console = Console(highlight=False)
+    show: Show = _print_json if as_json else lambda found: _print_tables(console, found)
+    if not watch:
+        found = asyncio.run(_look(settings, limit))
+        show(found)
+        return int(not found.healthy)
+    # Not only `is_interactive`: that is also true of a pipe when FORCE_COLOR is set.
+    if as_json or not (console.is_interactive and sys.stdout.isatty()):
+        return asyncio.run(_watch(settings, limit, show))
+    with Live(console=console, auto_refresh=False) as live:
+        return asyncio.run(_watch(settings, limit, lambda found: _draw(live, found)))
+
+
+async def _look(settings: Settings, max_lag: MaxLag | None) -> Report:
+    """Look once, on a connection of its own: the next look finds what moved in between."""
+    try:
+        client = await reach(settings.redis_url)
+        try:
+            keys, partitions = await read_meta(client, settings.prefix)
+            return report(await survey(client, keys, partitions), max_lag)
+        finally:
+            await close(client)
+    except UNAVAILABLE as error:
+        raise UnavailableError(f"{without_secrets(settings.redis_url)}: {error}") from None
+
+
+async def _watch(settings: Settings, max_lag: MaxLag | None, show: Show) -> int:
+    """Look again and again until Ctrl-C or SIGTERM; return the exit code of the last look.
+
+    Raises `ConfigError` where that is what the first look finds; a later one may be mended.
+    """
+    code: int | None = None
+
+    async def look_on() -> None:
+        nonlocal code
+        while True:
+            try:
+                found = await _look(settings, max_lag)
+                code = int(not found.healthy)
+            except (ConfigError, UnavailableError) as error:
+                if code is None and isinstance(error, ConfigError):
+                    raise
+                found = Report(False, [f"{error}; trying again"], [], [])
+                code = error.exit_code
+            show(found)
+            await asyncio.sleep(EVERY)
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    looking = asyncio.create_task(look_on())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([looking, stopping], return_when=asyncio.FIRST_COMPLETED)
+    await cancelled([looking, stopping])
+    if not looking.cancelled():
+        looking.result()  # raises what ended it
+    return EXIT_UNAVAILABLE if code is None else code
+
+
+def _print_json(found: Report) -> None:
+    click.echo(msgspec.json.encode(found))
+
+
+def _print_tables(console: Console, found: Report) -> None:
+    # Not printed by rich, which ends the process from within where a pipe was closed.
+    with console.capture() as captured:
+        for table in _tables(found):
+            console.print(table)
+        for line in _lines(found):
+            console.print(line, soft_wrap=True)
+    click.echo(captured.get(), nl=False)
+
+
+def _draw(live: Live, found: Report) -> None:
+    # What is wrong comes first: the end of what is longer than the screen is cut off.
+    live.update(Group(*_lines(found), *_tables(found)), refresh=True)
+
+
+def _lines(found: Report) -> Iterator[RenderableType]:
+    for problem in found.problems:
+        yield Text(problem, "red")
+
+
+def _tables(found: Report) -> Iterator[RenderableType]:
+    """Yield the tables; none when nothing could be seen."""
+    if found.partitions:
+        yield _partitions(found.partitions)
+        yield ""
+        yield _workers(found.workers)
+        yield ""
+
+
+def _partitions(views: list[PartitionView]) -> Table:
+    rows = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    rows.add_column("partition", justify="right")
+    rows.add_column("owner", overflow="fold")
+    rows.add_column("cursor", overflow="fold")
+    for name in ("lag", "behind", "lease left"):
+        rows.add_column(name, justify="right", no_wrap=True)
+    for view in views:
+        rows.add_row(
+            str(view.number),
+            Text(view.owner) if view.owner is not None else Text("none", "red"),
+            view.cursor or "",
+            "?" if view.lag is None else f"{view.lag:,}",
+            _seconds(view.lag_seconds),
+            "" if view.lease_left is None else _seconds(view.lease_left),
+        )
+    return rows
+
+
+def _workers(views: list[WorkerView]) -> Table:
+    rows = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    rows.add_column("worker", overflow="fold")
+    rows.add_column("heartbeat", justify="right", no_wrap=True)
+    rows.add_column("partitions", overflow="fold")
+    for view in views:
+        held = ", ".join(map(str, view.partitions))
+        rows.add_row(Text(view.name), f"{_seconds(view.heartbeat_age)} ago", held)
+    if not views:
+        rows.add_row(Text("none", "red"))
+    return rows
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.1f} s"

@@ -1,0 +1,1 @@
+"""From a URL to a client: of one server, of a Sentinel's master, or of a Redis Cluster."""

@@ -1,0 +1,122 @@
+"""`status-tracker demo`: a server, a worker and producers, all started here, and a view of them."""
+
+import asyncio
+import logging
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from rich.console import Console
+
+from status_tracker.app import Worker
+from status_tracker.demo.luck import Luck
+from status_tracker.demo.producers import VideoService
+from status_tracker.demo.snapshot import Reader
+from status_tracker.demo.streams import Streams
+from status_tracker.demo.view import show_live
+from status_tracker.demo.words import show_lines, summary
+from status_tracker.embedded import embedded_server
+from status_tracker.errors import ConfigError
+from status_tracker.keys import Keys
+from status_tracker.lifecycle import load_lifecycles
+from status_tracker.settings import load_settings
+
+DRAINS_WITHIN = 1.0
+"""Seconds the worker has, when all is over, to read what the producers added."""
+
+
+def run_demo(seconds: float | None) -> None:
+    """Run until Ctrl-C or SIGTERM, or for so many seconds, and print a summary."""
+    # What the worker says at INFO, the view shows.
+    logging.getLogger().setLevel(logging.WARNING)
+    summary_lines = asyncio.run(_on_own_server(seconds))
+    console = Console(highlight=False)
+    for text in summary_lines:
+        console.print(text, soft_wrap=not console.is_terminal)
+
+
+async def _on_own_server(seconds: float | None) -> list[str]:
+    """Run on a server that is gone afterwards, with its data; return the summary."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    # Before the server starts: it has a session of its own, and would outlive us.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    with (
+        tempfile.TemporaryDirectory(prefix="status-tracker-") as folder,
+        embedded_server(Path(folder)) as url,
+    ):
+        try:
+            return list(await _run(url, seconds, stop))
+        except BaseExceptionGroup as group:
+            error = _first(group)
+        if isinstance(error, RedisConnectionError):
+            raise ConfigError(f"the demo's server is gone: {error}")
+        raise error
+
+
+async def _run(url: str, seconds: float | None, stop: asyncio.Event) -> Iterator[str]:
+    """Run everything until told to stop; what fails ends the others."""
+    settings = load_settings(environment={}, options={"redis_url": url})
+    worker = Worker(settings, load_lifecycles(settings.lifecycles))
+    keys = Keys(settings.prefix, "single")
+    began = time.monotonic()
+    async with _connect(url) as client, asyncio.TaskGroup() as group:
+        streams = Streams(client, keys, settings.partitions)
+        reader = Reader(client, keys, settings.partitions)
+        working = group.create_task(worker.run(), name="worker")
+        producing = group.create_task(VideoService(streams, Luck()).run(), name="producers")
+        showing = group.create_task(_show(url, reader, began), name="view")
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await stop.wait()
+            seconds = time.monotonic() - began
+            producing.cancel()
+            await _drained(worker, streams)
+        finally:
+            worker.stop()
+        await working
+        showing.cancel()
+        snapshot = await reader.snapshot()
+    return summary(seconds, worker.totals, snapshot)
+
+
+def _connect(url: str) -> Redis:
+    # Not our own `connect`: with a timeout, redis-py sends in `asyncio.wait_for`, which
+    # on Python 3.11 swallows a cancellation that comes as it returns, and a producer would go on.
+    return Redis.from_url(url, protocol=2, socket_timeout=None, retry=Retry(NoBackoff(), 0))
+
+
+async def _show(url: str, reader: Reader, began: float) -> None:
+    """Show what happens in the way that standard output allows."""
+    console = Console()
+    # Not only `is_interactive`: that is also true of a pipe when FORCE_COLOR is set.
+    if console.is_interactive and sys.stdout.isatty():
+        await show_live(console, url, reader, began)
+    else:
+        await show_lines(url, reader, began)
+
+
+async def _drained(worker: Worker, streams: Streams) -> None:
+    """Wait until the worker has read what was added, or its time is up."""
+    pause = 0.02
+    for _ in range(int(DRAINS_WITHIN / pause)):
+        if worker.totals.read >= streams.added:
+            return
+        await asyncio.sleep(pause)
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the error that began it all, out of the groups that it came in."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,302 @@
+"""Who owns which partition: each worker keeps its fair share at work.
+
+Leases keep two workers from doing the same work twice. They are not what makes it right: a worker
+that goes on without its lease, or never had one, is told by the commit that the cursor moved.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+
+from msgspec import Struct
+from redis.exceptions import ResponseError
+
+from status_tracker.connection.url import UNAVAILABLE
+from status_tracker.engine.backoff import Outage
+from status_tracker.engine.leases import Leases
+from status_tracker.engine.partition import Partition, cancelled
+
+log = logging.getLogger(__name__)
+
+FINISH_WITHIN = 0.6
+"""Seconds that partitions have to finish the batch in hand when they are given up; then they are
+cancelled, which loses nothing: what was not committed is read again."""
+
+LEAVE_WITHIN = 0.2
+"""Seconds to give the leases back at the end; those that are not, run out."""
+
+IMPATIENCE = 4
+"""How many times in a heartbeat a worker looks that waits for what others still hold."""
+
+
+class Plan(Struct, frozen=True):
+    """What one worker does to have its share, no more and no less."""
+
+    give: list[int]
+    take: list[int]
+    share: int
+    """How many partitions are its share."""
+
+
+def plan(
+    name: str, workers: Collection[str], owners: Mapping[int, str | None], partitions: int
+) -> Plan:
+    """Return what the worker of that name, one of `workers`, should give up and take.
+
+    `owners` has the owner of each partition, None for a free one; one that is not known is left
+    alone. Shares differ by one at the most. The larger ones go to those who have that much already,
+    so that no more moves than must; and while they give up the rest they stay the same ones.
+    Everyone who sees the same comes to the same result: only who does not wants what others want.
+    """
+    held: dict[str, list[int]] = {worker: [] for worker in workers}
+    for number, owner in sorted(owners.items()):
+        if owner in held:
+            held[owner].append(number)
+    free = [number for number, owner in sorted(owners.items()) if owner is None]
+    share, larger = divmod(partitions, len(workers))
+    ranked = sorted(held, key=lambda worker: (len(held[worker]) <= share, worker))
+    shares = {worker: share + (place < larger) for place, worker in enumerate(ranked)}
+    lacking = {worker: max(shares[worker] - len(held[worker]), 0) for worker in shares}
+    before = sum(lacking[worker] for worker in shares if worker < name)
+    return Plan(
+        give=held[name][shares[name] :],
+        take=free[before : before + lacking[name]],
+        share=shares[name],
+    )
+
+
+def unique_name() -> str:
+    """Return a name that no other worker has: host, process id and a random part."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+class _AtWork:
+    """A partition that this worker reads, and until when the lease of it surely is its own."""
+
+    def __init__(self, number: int, partition: Partition, task: asyncio.Task[None]) -> None:
+        self.task = task
+        self.stopping = False
+        self._number = number
+        self._partition = partition
+        self._timer: asyncio.TimerHandle | None = None
+
+    def renew(self, until: float) -> None:
+        """Go on until that time of the loop, unless it is renewed again before."""
+        if not self.stopping:
+            self._cancel_timer()
+            self._timer = asyncio.get_running_loop().call_at(until, self._run_out)
+
+    def stop(self) -> None:
+        """Finish the batch in hand."""
+        self.stopping = True
+        self._cancel_timer()
+        self._partition.stop()
+
+    def cancel(self, why: str) -> None:
+        """End as soon as possible, with the batch in hand unfinished."""
+        if not self.stopping:
+            log.warning("partition %d: %s; stopping", self._number, why)
+            self.stop()
+            self.task.cancel()
+
+    def _run_out(self) -> None:
+        """Stop before another worker may begin."""
+        self.cancel("its lease could not be renewed")
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+class Fleet:
+    """One worker's part in the fleet."""
+
+    def __init__(
+        self,
+        leases: Leases,
+        make: Callable[[int], Partition],
+        outage: Outage,
+        *,
+        heartbeat: int,
+    ) -> None:
+        self._leases = leases
+        self._make = make
+        self._outage = outage
+        self._heartbeat = heartbeat / 1000
+        # Between our clock and the server's, and for the time that it takes to stop.
+        self._margin = heartbeat
+        self._at_work: dict[int, _AtWork] = {}
+        self._loops: list[asyncio.Task[None]] = []
+        self._joined = False
+        self._said: tuple[object, ...] = ()
+
+    async def run(self) -> None:
+        """Keep this worker's share of the partitions at work; `hand_back` is to follow.
+
+        Raises what a partition raises: that the deployment is another one now, and bugs.
+        """
+        # Apart, for on a cluster either may have to wait for a master that is not the other's.
+        self._loops = [
+            asyncio.create_task(self._keep_leases(), name="leases"),
+            asyncio.create_task(self._keep_share(), name="share"),
+        ]
+        await asyncio.wait(self._loops, return_when=asyncio.FIRST_COMPLETED)
+        _raise_what_failed(self._loops)
+
+    async def hand_back(self) -> None:
+        """Finish the batches in hand, and let others have the partitions at once."""
+        # Not by `run`: whoever cancels that does it until it ends, and would end this, too.
+        await cancelled(self._loops)
+        try:
+            await self._finish(list(self._at_work))
+        finally:
+            leaving = asyncio.create_task(self._leave(), name="leave")
+            await asyncio.wait([leaving], timeout=LEAVE_WITHIN)
+            await cancelled([leaving])
+
+    async def _keep_leases(self) -> None:
+        """Renew the leases at every heartbeat."""
+        while True:
+            held = [number for number, each in self._at_work.items() if not each.stopping]
+            try:
+                await self._leases.claim(held, partial(self._claimed, self._until(), start=False))
+            except UNAVAILABLE as error:
+                self._outage.note("leases", error)
+            else:
+                self._outage.over("leases")
+            await asyncio.sleep(self._heartbeat)
+
+    async def _keep_share(self) -> None:
+        """Take and give up partitions, as workers come and go."""
+        while True:
+            waiting = False
+            try:
+                waiting = await self._share()
+            except UNAVAILABLE as error:
+                self._outage.note("fleet", error)
+            else:
+                self._outage.over("fleet")
+            await self._pause(self._heartbeat / (IMPATIENCE if waiting else 1))
+
+    async def _share(self) -> bool:
+        """Make one heartbeat; tell whether others still hold what is this worker's share."""
+        # As long as a lease: a dead worker's share and its partitions are free at about one time.
+        workers, known = await self._leases.beat(self._leases.ttl)
+        if known and not self._joined:
+            log.warning(
+                "a worker named %s was there a moment ago: if it still is, one of the two needs "
+                "another name",
+                self._leases.name,
+            )
+        self._joined = True
+        name = self._leases.name
+        owners: dict[int, str | None] = dict.fromkeys(self._at_work, name)
+        owners |= await self._leases.owners()
+        wanted = plan(name, workers, owners, self._leases.partitions)
+        await self._finish([number for number in wanted.give if number in self._at_work])
+        await self._leases.release(wanted.give)
+        # A lease of ours without work is one that had to stop, or of a killed namesake.
+        idle = {number for number in owners if owners[number] == name} - self._at_work.keys()
+        take = [*idle.difference(wanted.give), *wanted.take]
+        await self._leases.claim(take, partial(self._claimed, self._until(), start=True))
+        self._say(len(workers), wanted.share)
+        return len(self._at_work) < wanted.share
+
+    def _until(self) -> float:
+        """Return the time of the loop at which a lease that is claimed now may run out."""
+        return asyncio.get_running_loop().time() + (self._leases.ttl - self._margin) / 1000
+
+    def _claimed(
+        self, until: float, number: int, owner: str | ResponseError, *, start: bool
+    ) -> None:
+        """Go on with a partition whose lease is ours, or start; stop where somebody else has it."""
+        held = self._at_work.get(number)
+        if isinstance(owner, ResponseError):
+            self._outage.note(f"lease {number}", owner)
+            return
+        self._outage.over(f"lease {number}")
+        if owner != self._leases.name:
+            if held is not None:
+                held.cancel(f"its lease is {owner}'s now")
+            return
+        if held is None and start:
+            held = self._at_work[number] = self._start(number)
+        if held is not None:
+            held.renew(until)
+
+    def _start(self, number: int) -> _AtWork:
+        partition = self._make(number)
+        task = asyncio.create_task(partition.run(), name=f"partition {number}")
+        return _AtWork(number, partition, task)
+
+    async def _finish(self, numbers: Iterable[int]) -> None:
+        """Stop partitions when they have finished, or have had the time to."""
+        ending = {number: self._at_work[number] for number in numbers}
+        for each in ending.values():
+            each.stop()
+        tasks = [each.task for each in ending.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=FINISH_WITHIN)
+        await self._drop(ending)
+        _raise_what_failed(tasks)
+
+    async def _drop(self, ending: Mapping[int, _AtWork]) -> None:
+        """Forget partitions when they have ended, and not before: this may be cancelled itself."""
+        await cancelled([each.task for each in ending.values()])
+        for number in ending:
+            del self._at_work[number]
+
+    async def _leave(self) -> None:
+        # Of all partitions: a claim that was cancelled may have got through. Beside each other, for
+        # on a cluster one may not get through.
+        leaving = self._leases.leave(), self._leases.release(range(self._leases.partitions))
+        for error in await asyncio.gather(*leaving, return_exceptions=True):
+            if error is not None:
+                log.debug("leases are left to run out: %r", error)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for the next round, or for a partition to end."""
+        tasks = [each.task for each in self._at_work.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(seconds)
+        _raise_what_failed(tasks)
+        ended = {
+            number: each
+            for number, each in self._at_work.items()
+            if each.stopping or each.task.done()
+        }
+        await self._drop(ended)
+        if ended:
+            self._said = ()  # that they are read again is news, even if nothing else has changed
+
+    def _say(self, workers: int, share: int) -> None:
+        """Tell the log what this worker has, whenever that changes."""
+        numbers = sorted(self._at_work)
+        saying = (workers, share, numbers)
+        if saying == self._said:
+            return
+        self._said = saying
+        partitions = self._leases.partitions
+        if not share:
+            log.info("standing by: %d workers share %d partitions", workers, partitions)
+            return
+        log.info(
+            "reading %d of %d partitions (%s), shared by %d %s",
+            len(numbers),
+            partitions,
+            ", ".join(map(str, numbers)) or "others hold them yet",
+            workers,
+            "worker" if workers == 1 else "workers",
+        )
+
+
+def _raise_what_failed(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        if task.done() and not task.cancelled() and (error := task.exception()):
+            raise error

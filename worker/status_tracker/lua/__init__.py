@@ -1,0 +1,1 @@
+"""The scripts that run on the server, and a typed wrapper for each."""

@@ -1,0 +1,138 @@
+"""What everyone who connects must agree on: the server, the number of partitions, the layout."""
+
+import re
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any, Literal
+
+from redis.exceptions import ResponseError
+
+from status_tracker.connection.url import Client
+from status_tracker.errors import ConfigError
+from status_tracker.keys import Keys, Layout
+from status_tracker.lua.script import Script
+
+_meta = Script("meta")
+
+VERSION = "1"
+"""Of the keys' names and contents."""
+
+FIELDS = {"version", "partitions", "layout"}
+"""What the `meta` key of every deployment holds."""
+
+OLDEST_SERVER = (7, 0)
+"""The first with `XGROUP SETID … ENTRIESREAD`, and that refuses a script whole when it is full."""
+
+
+async def agree(
+    client: Client, prefix: str, partitions: int, layout: Layout | Literal["auto"]
+) -> Keys:
+    """Check a deployment against its `meta` key, which the first to connect writes.
+
+    Raises `ConfigError` where the server is too old or has no place for the layout, or where the
+    deployment was created otherwise. `auto` takes the layout that the deployment was created with,
+    and creates one with the layout that suits the server.
+    """
+    is_cluster = await _check_server(client)
+    if is_cluster and layout == "single":
+        raise ConfigError(
+            "layout: configured is single, but the server is part of a Redis Cluster; "
+            'set layout = "cluster" (or "auto")'
+        )
+    suited: Layout = "cluster" if is_cluster else "single"
+    keys = await _check_meta(client, prefix, partitions, layout, suited)
+    if is_cluster and keys.layout == "single":
+        raise ConfigError(
+            f"layout: {keys.meta} says that this deployment was created with single, which has no "
+            "place on a Redis Cluster; choose another prefix, with layout cluster"
+        )
+    return keys
+
+
+async def _check_server(client: Client) -> bool:
+    """Refuse a server that is too old; tell whether it is part of a cluster."""
+    info = await client.info("server", "cluster")
+    version = str(info["redis_version"])
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST_SERVER:
+        raise ConfigError(
+            f"the server is Redis {version}; needed is Redis 7.0 or later, or any Valkey"
+        )
+    return bool(info.get("cluster_enabled"))
+
+
+async def _check_meta(
+    client: Client,
+    prefix: str,
+    partitions: int,
+    layout: Layout | Literal["auto"],
+    suited: Layout,
+) -> Keys:
+    key = Keys(prefix, "single").meta
+    wanted = {"version": VERSION, "partitions": str(partitions)}
+    if layout != "auto":
+        wanted["layout"] = layout
+    meta = await _read(client, key)
+    _compare(key, wanted, meta)
+    if not meta.keys() >= FIELDS:
+        fields = {"layout": suited, **wanted}
+        flat = await _meta.run(client, [key], list(chain.from_iterable(fields.items())))
+        meta = _text(dict(zip(flat[::2], flat[1::2], strict=True)))
+        _compare(key, wanted, meta)  # somebody else may have been first
+    return _keys(prefix, meta)
+
+
+async def read_meta(client: Client, prefix: str) -> tuple[Keys, int]:
+    """Return the keys and the number of partitions of a deployment, without creating one.
+
+    Raises `ConfigError` where there is none, or one that this release does not know.
+    """
+    key = Keys(prefix, "single").meta
+    meta = await _read(client, key)
+    if not meta.keys() >= FIELDS:
+        raise ConfigError(
+            f"no deployment with prefix {prefix}: start a worker first, or give another --prefix"
+        )
+    _compare(key, {"version": VERSION}, meta)
+    if not re.fullmatch(r"[1-9]\d{0,3}", meta["partitions"]):
+        raise ConfigError(f"partitions: {key} says {meta['partitions']}, which cannot be")
+    return _keys(prefix, meta), int(meta["partitions"])
+
+
+async def _read(client: Client, key: str) -> dict[str, str]:
+    try:
+        return _text(await client.hgetall(key))
+    except ResponseError as error:
+        if "WRONGTYPE" not in str(error):
+            raise
+        raise ConfigError(f"{key} is not the hash of a deployment: choose another prefix") from None
+
+
+def _keys(prefix: str, meta: dict[str, str]) -> Keys:
+    if meta["layout"] == "cluster":
+        return Keys(prefix, "cluster")
+    if meta["layout"] == "single":
+        return Keys(prefix, "single")
+    key = Keys(prefix, "single").meta
+    raise ConfigError(f"layout: {key} says {meta['layout']}, which this release does not know")
+
+
+def _text(reply: Mapping[Any, Any]) -> dict[str, str]:
+    return {
+        field.decode(errors="replace"): value.decode(errors="replace")
+        for field, value in reply.items()
+    }
+
+
+def _compare(key: str, wanted: dict[str, str], meta: dict[str, str]) -> None:
+    """Refuse a deployment that was created with other values than the wanted ones."""
+    for field, value in wanted.items():
+        created = meta.get(field, value)
+        if created == value:
+            continue
+        remedy = f"set {field} to {created}, or choose another prefix"
+        if field == "version":
+            remedy = "run a release that writes that version, or choose another prefix"
+        raise ConfigError(
+            f"{field}: configured is {value}, but {key} says that this deployment was created "
+            f"with {created}: {remedy}"
+        )

@@ -1,0 +1,181 @@
+"""The settings of a worker: the defaults' file, then the user's, the environment, the options."""
+
+import difflib
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import Meta, Struct
+
+from status_tracker.errors import ConfigError
+from status_tracker.keys import PREFIX_PATTERN
+
+log = logging.getLogger(__name__)
+
+ENVIRONMENT_PREFIX = "STATUS_"
+
+# It is a member of a set and stands in logs; "" has one made.
+NAME_PATTERN = r"^[^\s\x00-\x1f\x7f-\x9f]*\Z"
+
+SHORTEST_HEARTBEAT = 10
+"""Milliseconds: much less, and the fleet would keep the server busy with itself."""
+
+LONGEST_LEASE = 24 * 3_600_000
+"""Milliseconds: what a killed worker had would wait for longer than anybody looks away."""
+
+HEARTBEATS_PER_LEASE = 3
+"""A lease must outlive a heartbeat that is lost, and the one after it that is late."""
+
+MOST_ENTRIES = 10**12
+"""More than fit on a server, and well within the numbers that XTRIM takes."""
+
+
+class Milliseconds(int):
+    """A duration."""
+
+    units: ClassVar = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+    examples: ClassVar = '"250ms", "5s", "2m" or "1h"'
+
+
+class Bytes(int):
+    """A size."""
+
+    units: ClassVar = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+    examples: ClassVar = '"500B", "64KiB", "8MiB" or "1GiB"'
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `config/worker.toml` holds; each setting is explained there, with its default."""
+
+    redis_url: Annotated[str, Meta(min_length=1)]
+    prefix: Annotated[str, Meta(pattern=PREFIX_PATTERN)]
+    partitions: Annotated[int, Meta(ge=1, le=1024)]
+    layout: Literal["single", "cluster", "auto"]
+    name: Annotated[str, Meta(pattern=NAME_PATTERN, max_length=200)]
+    lease_ttl: Milliseconds
+    heartbeat: Milliseconds
+    lifecycles: Path
+    max_event_bytes: Bytes
+    max_clock_skew: Milliseconds
+    clock_skew: Milliseconds
+    batch_entries: Annotated[int, Meta(ge=1)]
+    batch_bytes: Bytes
+    live_statuses: Annotated[int, Meta(ge=0)]
+    max_changes: Annotated[int, Meta(ge=0, le=MOST_ENTRIES)]
+    max_rejected: Annotated[int, Meta(ge=0, le=MOST_ENTRIES)]
+    log_level: Literal["debug", "info", "warning", "error"]
+
+
+_TYPES = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+
+
+def default_file(name: str) -> Path:
+    """Return the path of a file with defaults: beside installed code, else the checkout's."""
+    package = Path(__file__).parent
+    installed = package / "config" / name
+    return installed if installed.exists() else package.parents[1] / "config" / name
+
+
+def load_settings(
+    config: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+    options: Mapping[str, object] | None = None,
+) -> Settings:
+    """Read the settings from where they can stand, the later over the earlier.
+
+    `options` are those of the command; one that is None was not given. Raises `ConfigError`, which
+    names the file, variable or option.
+    """
+    settings = _read_file(default_file("worker.toml"))
+    if config is not None:
+        settings |= _read_file(config)
+    settings |= _read_environment(environment)
+    for name, value in (options or {}).items():
+        if value is not None:
+            settings[name] = _converted(name, value, f"--{name.replace('_', '-')}", Path())
+    _check_lease(settings["lease_ttl"], settings["heartbeat"])
+    return Settings(**settings)
+
+
+def _check_lease(ttl: int, heartbeat: int) -> None:
+    if ttl > LONGEST_LEASE:
+        raise ConfigError(f"lease_ttl: {ttl} ms is too long: write at most 24h")
+    if heartbeat < SHORTEST_HEARTBEAT:
+        raise ConfigError(f"heartbeat: {heartbeat} ms is too short: write at least 10ms")
+    if ttl < HEARTBEATS_PER_LEASE * heartbeat:
+        raise ConfigError(
+            f"lease_ttl: {ttl} ms is less than {HEARTBEATS_PER_LEASE} heartbeats "
+            f"of {heartbeat} ms: a lease would run out before it can be renewed"
+        )
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        found = msgspec.toml.decode(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    for name in found:
+        if name not in _TYPES:
+            raise ConfigError(f"{path}: {name}: no such setting{_hint(name, list(_TYPES))}")
+    return {
+        name: _converted(name, value, f"{path}: {name}", path.parent)
+        for name, value in found.items()
+    }
+
+
+def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    settings = {}
+    variables = {f"{ENVIRONMENT_PREFIX}{name.upper()}": name for name in _TYPES}
+    for variable, value in environment.items():
+        if variable in variables:
+            name = variables[variable]
+            settings[name] = _converted(name, value, variable, Path())
+        elif variable.startswith(ENVIRONMENT_PREFIX):
+            # Others may use such names too, so only what looks like a slip is worth a word.
+            hint = _hint(variable, list(variables))
+            if hint:
+                log.warning("%s: no such setting%s", variable, hint)
+    return settings
+
+
+def _hint(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _converted(name: str, value: object, source: str, folder: Path) -> Any:
+    """Convert one setting; `source` is what an error begins with, `folder` where paths start."""
+    if name == "redis_url" and not isinstance(value, str):
+        value = None  # whatever it is, it may hold a password: let the message not repeat it
+    try:
+        # Not strict: from the environment, numbers come as text.
+        converted = msgspec.convert(value, _TYPES[name], strict=False, dec_hook=_quantity)
+    except (msgspec.ValidationError, ValueError) as error:
+        choices = get_args(_TYPES[name]) if get_origin(_TYPES[name]) is Literal else ()
+        expected = f"; write {' or '.join(choices)}" if choices else ""
+        raise ConfigError(f"{source}: {error}{expected}") from None
+    return folder / converted if isinstance(converted, Path) else converted
+
+
+def duration(text: str) -> Milliseconds:
+    """Read a duration as it is written in the settings; raises ValueError where it is none."""
+    read: Milliseconds = _quantity(Milliseconds, text)
+    return read
+
+
+def _quantity(wanted: type, value: object) -> Any:
+    """Read what msgspec does not know: durations, sizes and paths."""
+    if wanted is Path and isinstance(value, str) and "\0" not in value:
+        return Path(value).expanduser()
+    if issubclass(wanted, Milliseconds | Bytes):
+        match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)\s*([A-Za-z]+)", str(value).strip())
+        if match and match[2] in wanted.units:
+            return wanted(float(match[1]) * wanted.units[match[2]])
+        raise ValueError(f"{value!r}: write {wanted.examples}")
+    raise ValueError(f"{value!r} does not fit")
