@@ -19,7 +19,7 @@ STOPS_WITHIN = 3.0
 """Seconds: less than those after which a connection counts as lost."""
 
 
-def test_a_flushed_database_begins_anew(
+def test_a_flushed_database_starts_over(
     server: Server, redis_client: Client, tmp_path: Path
 ) -> None:
     """After FLUSHDB no status comes back from memory, and the next updates are read."""
@@ -36,14 +36,14 @@ def test_a_flushed_database_begins_anew(
         assert rejected["reason"] == "unknown_entity"
         wait_until(lambda: drained(redis_client, SINGLE) and redis_client.exists("status:meta"))
         assert running.log.count("partition 0: not there yet") == 1, "at the start"
-        assert running.log.count("partition 0: vanished") == 1, "after the flush"
+        assert running.log.count("partition 0: recreated") == 1, "after the flush"
         code = running.stop()
     assert code == 0
     assert_as_modelled(redis_client, SINGLE)
 
 
 @pytest.mark.parametrize("key", ["status:events:{0}", "status:partition:{0}", "status:meta"])
-def test_a_key_deleted_while_idle_is_made_anew(
+def test_a_key_deleted_while_idle_is_recreated(
     server: Server, redis_client: Client, tmp_path: Path, key: str
 ) -> None:
     """Nothing loops and nothing waits for ever when one of our keys is deleted."""
@@ -58,7 +58,7 @@ def test_a_key_deleted_while_idle_is_made_anew(
     assert redis_client.xlen("status:changes") == 2
 
 
-def test_a_destroyed_group_is_made_anew(
+def test_a_destroyed_group_is_recreated(
     server: Server, redis_client: Client, tmp_path: Path
 ) -> None:
     """No loop on NOGROUP: the group is only a mirror of the cursor."""

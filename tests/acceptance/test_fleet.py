@@ -125,7 +125,7 @@ def test_a_worker_that_cannot_reach_the_server_stops_in_time(
     assert_as_modelled(redis_client, SINGLE)
 
 
-def test_a_flushed_database_is_shared_anew(
+def test_a_flushed_database_is_shared_again(
     server: Server, redis_client: Client, tmp_path: Path
 ) -> None:
     """Leases and heartbeats are gone with the rest; who finds that first may have it all once."""

@@ -72,7 +72,7 @@ PROOFS: dict[faults.ServerFault, Callable[[Deployment], int]] = {
     faults.server_read_only: said("read only replica"),
     faults.server_busy: said("BUSY"),
     faults.scripts_flushed: answered("NOSCRIPT"),
-    faults.database_flushed: said("vanished or replaced: made anew"),
+    faults.database_flushed: said("missing or replaced"),
 }
 """What grows only where the fault really happened, and was met by a worker."""
 

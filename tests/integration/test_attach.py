@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from tests.events import NOW, id_in, update
-from tests.integration.conftest import Line
+from tests.line import Line
 from tests.servers import Client
 
 MakeLine = Callable[..., Line]

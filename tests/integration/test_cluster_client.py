@@ -1,4 +1,4 @@
-"""redis-py's cluster client with our changes, on a real cluster while it is in trouble."""
+"""The cluster's client, on a real cluster while it is in trouble."""
 
 import asyncio
 import signal
@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from redis.asyncio import RedisCluster
-from status_tracker.connection.url import ANSWER_WITHIN, UNREACHABLE, Client, close, reach
+from redis.exceptions import ResponseError
+from status_tracker.connection.client import ANSWER_WITHIN, UNREACHABLE, Client
+from status_tracker.connection.url import reach
 from status_tracker.keys import Keys
-from status_tracker.lua.script import Script
+from status_tracker.lua.claim import claim
 
 from tests.clusters import Cluster
 from tests.servers import binaries
@@ -32,7 +33,7 @@ async def client(shared_cluster: Cluster) -> AsyncIterator[Client]:
     """A worker's client."""
     client = await reach(shared_cluster.seeds)
     yield client
-    await close(client)
+    await client.close()
 
 
 async def test_ask_is_followed_by_any_number_at_once(
@@ -40,36 +41,50 @@ async def test_ask_is_followed_by_any_number_at_once(
 ) -> None:
     """While a slot moves, each command and its ASKING are sent on one connection."""
     key = OWN.events
-    first = await client.xadd(key, {"data": "x"})
+    first = await client.execute("XADD", key, "*", "data", "x")
     # As many connections as partitions would have.
-    await asyncio.gather(*(client.xlen(key) for _ in range(8)))
+    await asyncio.gather(*(client.execute("XLEN", key) for _ in range(8)))
     move = shared_cluster.begin_move(key)
     try:
         move.move_keys(1_000)
-        await asyncio.gather(*(client.xadd(key, {"data": "x"}) for _ in range(8)))
-        [[_, entries]] = await client.execute_command("XREAD", "STREAMS", key, first)
+        adding = (client.execute("XADD", key, "*", "data", "x") for _ in range(8))
+        await asyncio.gather(*adding)
+        [[_, entries]] = await client.execute("XREAD", "STREAMS", key, first)
         assert len(entries) == 8
-        script = Script("claim", flags="allow-oom")
-        assert await script.run(client, [KEYS.lease(0)], ["me", "1000"]) == [b"me"]
+        lease = KEYS.lease(0)
+        assert await claim(client, leases=[lease], name="me", ttl=1000) == ["me"]
     finally:
         move.end()
-    assert await client.xlen(key) == 9
+    assert await client.execute("XLEN", key) == 9
+
+
+async def test_commands_in_one_go_find_their_nodes(client: Client) -> None:
+    """Replies come in the order of the commands, whichever nodes they went to."""
+    keys = [f"{{{number}}}" for number in range(20)]
+    await client.execute_all([("SET", key, number) for number, key in enumerate(keys)])
+    replies = await client.execute_all([*(("GET", key) for key in keys), ("HGET", keys[0], "f")])
+    assert replies[:-1] == [str(number).encode() for number in range(20)]
+    assert isinstance(replies[-1], ResponseError)
 
 
 async def test_a_node_that_hangs_is_asked_last(client: Client, shared_cluster: Cluster) -> None:
     """Where the slots are now is learned from one that answers: everybody waits for it."""
-    assert isinstance(client, RedisCluster)
     master = shared_cluster.master_of(OWN.events)
+    other = next(
+        key
+        for number in range(99)
+        if shared_cluster.master_of(key := KEYS.events(number)) is not master
+    )
     replica = shared_cluster.replica_of(master)
     shared_cluster.kill(replica)  # so that the slots stay where they are
     master.signal(signal.SIGSTOP)
     try:
-        with pytest.raises(UNREACHABLE):
-            await client.execute_command("XLEN", OWN.events)
-        async with asyncio.timeout(ANSWER_WITHIN):
-            for _ in range(30):
-                client._initialize = True
-                await client.initialize()
+        # Each of these makes the next command look for the slots first.
+        for _ in range(2):
+            with pytest.raises(UNREACHABLE):
+                await client.execute("XLEN", OWN.events)
+            async with asyncio.timeout(ANSWER_WITHIN / 2):
+                await client.execute("XLEN", other)
     finally:
         master.signal(signal.SIGCONT)
         replica.start()

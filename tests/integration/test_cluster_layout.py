@@ -9,7 +9,7 @@ from status_tracker.connection.url import connect
 from status_tracker.keys import Layout
 
 from tests.events import id_in, update
-from tests.integration.conftest import Line
+from tests.line import server_line
 from tests.servers import Server, binaries, free_port, wait_until
 
 
@@ -28,13 +28,13 @@ async def commit_one_of_each(server: Server, layout: Layout) -> None:
     """Commit an application, a rejection and a forward."""
     client = connect(server.url)
     try:
-        line = Line(client, number=0, layout=layout, partitions=4, max_changes=10, max_rejected=10)
+        line = server_line(client, layout=layout)
         await line.attach()
         for data in (update(id_in(0), "pending"), b"bad", update(id_in(2), "pending")):
-            await client.xadd(line.own.events, {"data": data})
+            await client.execute("XADD", line.own.events, "*", "data", data)
         await line.turn()
     finally:
-        await client.aclose()
+        await client.close()
 
 
 async def test_a_commit_stays_in_one_slot(cluster: Server) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import redis
-from status_tracker.engine.store import CursorMovedError, StatusChangedError
+from status_tracker.lua.commit import CursorMovedError, StatusChangedError
 
 from tests.events import NOW, id_in, update
-from tests.integration.conftest import Line
+from tests.line import Line
 from tests.servers import Client
 
 MakeLine = Callable[..., Line]
@@ -113,7 +113,7 @@ async def test_of_two_racing_stores_one_is_told(line: MakeLine, redis_client: Cl
     assert redis_client.hget("status:partition:{0}", "entries") == "9"
 
 
-async def test_a_vanished_hash_is_a_moved_cursor(line: MakeLine, redis_client: Client) -> None:
+async def test_a_missing_hash_is_a_moved_cursor(line: MakeLine, redis_client: Client) -> None:
     """After FLUSHDB, what was read before must not come back as a status."""
     one = line()
     await one.attach()
@@ -127,7 +127,7 @@ async def test_a_vanished_hash_is_a_moved_cursor(line: MakeLine, redis_client: C
 
 
 async def test_a_first_batch_does_not_outlive_a_flush(line: MakeLine, redis_client: Client) -> None:
-    """Where another owner has begun anew at 0-0, a late commit must not bring the old status."""
+    """Where another owner has started over at 0-0, a late commit must not bring the old status."""
     late, other = line(), line()
     await late.attach()
     # With the ID of an earlier time: what is added after the flush has another one.
@@ -218,7 +218,7 @@ async def test_the_index_tells_when_the_last_phase_was_entered(
 ) -> None:
     """However often an entity moves in a batch: one phase has it, and one counts it.
 
-    Who left a phase and came back entered it anew; a heartbeat moves nothing.
+    Who left a phase and came back entered it again; a heartbeat moves nothing.
     """
     one, entity = line(), id_in(0)
     await one.attach()

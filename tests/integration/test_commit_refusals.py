@@ -5,11 +5,11 @@ from collections.abc import Callable
 import pytest
 import redis
 from status_tracker.connection.url import connect
-from status_tracker.engine.store import CursorMovedError, StatusChangedError
+from status_tracker.lua.commit import CursorMovedError, StatusChangedError
 
 from tests.events import NOW, id_in, update
-from tests.integration.conftest import Line
 from tests.integration.test_commit import everything, fill
+from tests.line import Line, server_line
 from tests.servers import Client, Server
 
 MakeLine = Callable[..., Line]
@@ -46,7 +46,7 @@ async def test_a_user_without_a_permission(
     redis_client.execute_command("ACL", "SETUSER", "limited", "on", ">s3cret", "~*", "+@all")
     redis_client.execute_command("ACL", "SETUSER", "limited", f"-{command}")
     client = connect(server.url.replace("redis://", "redis://limited:s3cret@"))
-    limited = Line(client, number=0, layout="single", partitions=4, max_changes=9, max_rejected=9)
+    limited = server_line(client)
     try:
         await limited.attach()
         batch = await limited.fold()
@@ -56,7 +56,7 @@ async def test_a_user_without_a_permission(
         assert command.partition("|")[0] in str(refused.value)
         assert everything(redis_client) == before
     finally:
-        await client.aclose()
+        await client.close()
         redis_client.acl_deluser("limited")
 
 

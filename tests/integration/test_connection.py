@@ -1,9 +1,8 @@
 """Connections that a client keeps."""
 
 import asyncio
-from typing import Any
 
-from status_tracker.connection.url import close, connect
+from status_tracker.connection.url import connect
 
 from tests.servers import Client, Server
 
@@ -12,33 +11,33 @@ async def test_a_connection_that_the_server_closed_is_replaced(
     server: Server, redis_client: Client
 ) -> None:
     """A server's `timeout` for idle clients must not look like an outage."""
-    client: Any = connect(server.url)
+    client = connect(server.url)
     try:
-        assert await client.execute_command("PING")
+        assert await client.execute("PING")
         redis_client.client_kill_filter(_type="normal", skipme=True)
         (kept,) = client._idle
         async with asyncio.timeout(10):
             while not await kept.can_read():  # noqa: ASYNC110 - the end is on its way
                 await asyncio.sleep(0)
-        assert await client.execute_command("PING")
+        assert await client.execute("PING")
         assert client._idle == [kept]
     finally:
-        await close(client)
+        await client.close()
 
 
 async def test_a_command_that_was_cut_off_leaves_no_answer_behind(
     server: Server, redis_client: Client
 ) -> None:
     """The next command on that connection must not get the answer to the last one."""
-    client: Any = connect(server.url)
+    client = connect(server.url)
     try:
-        waiting = asyncio.create_task(client.execute_command("BLPOP", "queue", 0))
+        waiting = asyncio.create_task(client.execute("BLPOP", "queue", 0))
         async with asyncio.timeout(10):
             while not redis_client.info("clients")["blocked_clients"]:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         redis_client.rpush("queue", "for the one who waited")
-        assert await client.execute_command("ECHO", "mine") == b"mine"
+        assert await client.execute("ECHO", "mine") == b"mine"
     finally:
-        await close(client)
+        await client.close()

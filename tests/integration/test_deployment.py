@@ -4,27 +4,25 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-import redis
+from status_tracker.connection.client import Client as WorkerClient
 from status_tracker.connection.url import connect
 from status_tracker.errors import ConfigError
-from status_tracker.metadata import agree
+from status_tracker.metadata import ensure_deployment
 
 from tests.servers import Client, Server
 
 
 @pytest.fixture
-async def client(server: Server) -> AsyncIterator[redis.asyncio.Redis]:
+async def client(server: Server) -> AsyncIterator[WorkerClient]:
     """A worker's client."""
     client = connect(server.url)
     yield client
-    await client.aclose()
+    await client.close()
 
 
-async def test_the_first_to_connect_writes_it(
-    client: redis.asyncio.Redis, redis_client: Client
-) -> None:
+async def test_the_first_to_connect_writes_it(client: WorkerClient, redis_client: Client) -> None:
     """The meta key says what the deployment was created with."""
-    keys = await agree(client, "jobs", 8, "cluster")
+    keys = await ensure_deployment(client, "jobs", 8, "cluster")
     assert redis_client.hgetall("jobs:meta") == {
         "version": "1",
         "partitions": "8",
@@ -42,29 +40,29 @@ async def test_the_first_to_connect_writes_it(
     ],
 )
 async def test_another_deployment_is_refused_with_both_values(
-    client: redis.asyncio.Redis, redis_client: Client, field: str, there: str, named: str
+    client: WorkerClient, redis_client: Client, field: str, there: str, named: str
 ) -> None:
     """A worker with other values would read other streams, so it must not begin."""
-    await agree(client, "status", 4, "single")
+    await ensure_deployment(client, "status", 4, "single")
     redis_client.hset("status:meta", field, there)
     with pytest.raises(ConfigError, match=f"{field}: {named}"):
-        await agree(client, "status", 4, "single")
+        await ensure_deployment(client, "status", 4, "single")
 
 
-async def test_auto_takes_the_layout_that_is_there(client: redis.asyncio.Redis) -> None:
+async def test_auto_takes_the_layout_that_is_there(client: WorkerClient) -> None:
     """`auto` is `single` on a new server, and what the deployment was created with afterwards."""
-    assert (await agree(client, "one", 4, "auto")).layout == "single"
-    await agree(client, "two", 4, "cluster")
-    assert (await agree(client, "two", 4, "auto")).layout == "cluster"
+    assert (await ensure_deployment(client, "one", 4, "auto")).layout == "single"
+    await ensure_deployment(client, "two", 4, "cluster")
+    assert (await ensure_deployment(client, "two", 4, "auto")).layout == "cluster"
 
 
 async def test_a_meta_key_of_another_kind_is_named(
-    client: redis.asyncio.Redis, redis_client: Client
+    client: WorkerClient, redis_client: Client
 ) -> None:
     """Somebody else's key under our prefix is refused, not overwritten."""
     redis_client.set("status:meta", "mine")
     with pytest.raises(ConfigError, match="status:meta"):
-        await agree(client, "status", 4, "single")
+        await ensure_deployment(client, "status", 4, "single")
     assert redis_client.get("status:meta") == "mine"
 
 
@@ -90,7 +88,7 @@ async def test_a_server_that_will_not_do_is_refused(info: str, named: str) -> No
     client = connect(f"redis://127.0.0.1:{old.sockets[0].getsockname()[1]}")
     try:
         with pytest.raises(ConfigError, match=named):
-            await agree(client, "status", 4, "single")
+            await ensure_deployment(client, "status", 4, "single")
     finally:
-        await client.aclose()
+        await client.close()
         old.close()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from status_tracker.connection.url import close, connect, reach
+from status_tracker.connection.url import connect, reach
 from status_tracker.engine.leases import Leases
 from status_tracker.keys import Keys
 
@@ -31,7 +31,7 @@ async def leases(server: Server) -> AsyncIterator[MakeLeases]:
     client = connect(server.url)
     keys = Keys("status", "single")
     yield lambda name: Leases(client, keys, 4, name=name, ttl=TTL)
-    await client.aclose()
+    await client.close()
 
 
 async def test_a_lease_has_one_owner(leases: MakeLeases, redis_client: Client) -> None:
@@ -44,7 +44,7 @@ async def test_a_lease_has_one_owner(leases: MakeLeases, redis_client: Client) -
 
 
 async def test_only_the_owner_renews_it(leases: MakeLeases, redis_client: Client) -> None:
-    """A lease that is ours begins anew; asking for another's does not keep it alive."""
+    """A lease that is ours is renewed; asking for another's does not keep it alive."""
     one, two = leases("one"), leases("two")
     await claim(one, [0, 1])
     redis_client.pexpire("status:lease:{0}", 5_000)
@@ -150,4 +150,4 @@ async def test_in_a_cluster_each_lease_is_in_its_partitions_slot(tmp_path: Path)
             reached = [number for number in range(4) if masters[number] is not masters[0]]
             assert await claim(one, range(4)) == dict.fromkeys(reached, "one")
         finally:
-            await close(client)
+            await client.close()

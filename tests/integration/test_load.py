@@ -6,7 +6,7 @@ import pytest
 from status_tracker.models import AssetStatus, TaskStatus
 
 from tests.events import NOW, id_in, update
-from tests.integration.conftest import Line
+from tests.line import Line
 from tests.servers import Client
 
 MakeLine = Callable[..., Line]
@@ -17,10 +17,10 @@ async def test_loads_what_is_there(line: MakeLine, redis_client: Client) -> None
     redis_client.set("status:task:a", '{"phase":"running","retries":2,"updatedAt":1700000000000.5}')
     redis_client.set("status:asset:a", '{"phase":"ready","progress":1,"updatedAt":1700000000000}')
     loaded = await line().store.load({"task": ["a", "b"], "asset": ["a", "b"]})
-    assert loaded["task"].statuses == {
+    assert loaded["task"].known == {
         "a": TaskStatus(phase="running", retries=2, updated_at=NOW + 0.5)
     }
-    assert loaded["asset"].statuses == {"a": AssetStatus(phase="ready", progress=1, updated_at=NOW)}
+    assert loaded["asset"].known == {"a": AssetStatus(phase="ready", progress=1, updated_at=NOW)}
     assert loaded["task"].without == loaded["asset"].without == {"b": None}
 
 
@@ -37,7 +37,7 @@ async def test_a_status_that_somebody_else_wrote_is_compared_as_it_is(
         redis_client.xadd(one.own.events, {"data": update(entity, phase, NOW + number)})
         batch = await one.fold()
         await one.store.commit(batch)
-        one.pipeline.settle(batch)
+        one.builder.committed(batch)
         assert batch.effects["task"].texts == ({entity: text} if phase == "running" else {})
     assert '"phase":"completed"' in str(redis_client.get(f"status:task:{entity}"))
 

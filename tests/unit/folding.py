@@ -3,26 +3,19 @@
 import json
 
 import msgspec
-from status_tracker.decode import decode, find_data, misspelt_id
-from status_tracker.fold import DUPLICATE, Corrupt, Rules
-from status_tracker.lifecycle import load_lifecycles
-from status_tracker.models import AssetUpdate, Kind, Rejected, Status, Update
-from status_tracker.settings import default_file
+from status_tracker.decode import decode, find_data, invalid_id
+from status_tracker.fold import DUPLICATE, Corrupt
+from status_tracker.models import AssetUpdate, Kind, Rejection, Status, Update
 
-MAX_EVENT_BYTES = 65_536
-
-RULES = Rules(
-    load_lifecycles(default_file("lifecycles.toml")), max_clock_skew=60_000, clock_skew=1_000
-)
-"""The contract's rules with its default numbers."""
+from tests.line import MAX_EVENT_BYTES, RULES
 
 
-def read(data: bytes) -> Update | Rejected:
-    """Decode an update and check its id, as the pipeline does for an id it does not know yet."""
+def read(data: bytes) -> Update | Rejection:
+    """Decode an update and check its id, as is done with the first update of an id."""
     update = decode(data, MAX_EVENT_BYTES)
-    if isinstance(update, Rejected):
+    if isinstance(update, Rejection):
         return update
-    return misspelt_id(update.id) or update
+    return invalid_id(update.id) or update
 
 
 def kind_of(update: Update) -> Kind:
@@ -54,8 +47,8 @@ class Folder:
         An entry without `data` is None.
         """
         found = find_data([b"step", b"3"] if data is None else [b"data", data])
-        update = found if isinstance(found, Rejected) else read(found)
-        if isinstance(update, Rejected):
+        update = found if isinstance(found, Rejection) else read(found)
+        if isinstance(update, Rejection):
             return update.reason
         entity = (kind_of(update), update.id)
         history = self.histories.get(entity)
@@ -63,7 +56,7 @@ class Folder:
         outcome = RULES.fold(held, update, received)
         if outcome is DUPLICATE:
             return "duplicate"
-        if isinstance(outcome, Rejected):
+        if isinstance(outcome, Rejection):
             return outcome.reason
         self.histories.setdefault(entity, []).append(outcome)
         return "applied"

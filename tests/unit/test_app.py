@@ -5,6 +5,7 @@ import asyncio
 from status_tracker.app import run
 from status_tracker.lifecycle import load_lifecycles
 from status_tracker.settings import load_settings
+from status_tracker.signals import StopSignals
 
 from tests.servers import free_port
 
@@ -14,5 +15,7 @@ async def test_a_signal_that_came_early_is_a_stop() -> None:
     url = f"redis://127.0.0.1:{free_port()}"
     settings = load_settings(environment={}, options={"redis_url": url})
     lifecycles = load_lifecycles(settings.lifecycles)
+    signals = StopSignals()
+    signals.receive()
     async with asyncio.timeout(10):
-        await run(settings, lifecycles, early=[15])
+        await run(settings, lifecycles, signals)

@@ -2,13 +2,13 @@
 
 import msgspec
 import pytest
-from status_tracker.engine.batch import DOUBTFUL
+from status_tracker.engine.batch import PESSIMISTIC_BATCHES
 from status_tracker.fold import Corrupt
 from status_tracker.models import TaskStatus
 
 from tests.events import NOW, id_in, update
-from tests.unit.folding import MAX_EVENT_BYTES
-from tests.unit.loop import Keyspace, Loop, entry
+from tests.line import MAX_EVENT_BYTES
+from tests.unit.memory import Loop, MemoryStore, entry
 
 LIFE = ["pending", "waiting", "running", "completed"]
 
@@ -133,7 +133,7 @@ def test_another_partition_s_update_is_forwarded_as_it_came() -> None:
     assert not batch.changes
 
 
-def test_a_misspelt_id_is_not_forwarded() -> None:
+def test_an_invalid_id_is_not_forwarded() -> None:
     """An id that no partition would take is refused where it came, not sent around."""
     away = id_in(3, prefix="two words")
     batch = Loop(partitions=4).run(entry(update(away, "pending")))
@@ -171,10 +171,10 @@ def test_a_status_is_loaded_once() -> None:
 
 
 def test_a_restart_forgets() -> None:
-    """After another owner wrote, statuses are loaded anew and not taken from memory."""
+    """After another owner wrote, statuses are loaded again and not taken from memory."""
     loop = Loop()
     loop.run(*map(entry, life("a", "pending", "waiting")))
-    Loop(loop.keyspace).run(entry(update("a", "running", NOW + 5, progress=0.5)))
+    Loop(loop.store).run(entry(update("a", "running", NOW + 5, progress=0.5)))
     loop.restart()
     batch = loop.run(entry(update("a", "failed", NOW + 9)))
     assert loop.loaded == [("task", "a")]
@@ -182,26 +182,26 @@ def test_a_restart_forgets() -> None:
     assert [change.from_phase for change in batch.changes] == ["running"]
 
 
-def test_who_begins_is_taken_for_new() -> None:
+def test_an_entity_that_begins_is_created_optimistically() -> None:
     """A new entity costs no loading; one that has a status already costs a second try."""
     loop = Loop()
     loop.run(entry(update("a", "pending")))
-    assert (loop.loaded, loop.refused) == ([], 0)
+    assert (loop.loaded, loop.store.refused) == ([], 0)
     loop.restart()
     assert loop.run(entry(update("a", "pending"))).duplicates == 1
-    assert (loop.loaded, loop.refused) == ([("task", "a")], 1)
+    assert (loop.loaded, loop.store.refused) == ([("task", "a")], 1)
 
 
 def test_producers_that_repeat_themselves_are_refused_seldom() -> None:
     """After a second try, everything is loaded for as long as it takes to make that one rare."""
     loop = Loop()
-    for number in range(DOUBTFUL):
+    for number in range(PESSIMISTIC_BATCHES):
         loop.restart()
         loop.run(entry(update("a", "pending", NOW + number)))
-    assert loop.refused == 1
+    assert loop.store.refused == 1
 
 
-def test_an_entity_is_not_taken_for_new_by_an_update_of_the_future() -> None:
+def test_an_update_of_the_future_creates_nothing() -> None:
     """It is rejected, so no commit would find out whether there is a status."""
     loop = Loop()
     loop.run(*map(entry, life("a", "pending", "waiting")))
@@ -243,14 +243,14 @@ def test_memory_is_bounded(live_statuses: int) -> None:
 
 def test_a_corrupt_status_is_looked_at_again() -> None:
     """A key that holds no status rejects updates until it is mended, and no longer."""
-    keyspace = Keyspace()
-    keyspace.corrupt["task", "a"] = Corrupt("status:task:a holds no status")
-    loop = Loop(keyspace)
+    store = MemoryStore()
+    store.corrupt["task", "a"] = Corrupt("status:task:a holds no status")
+    loop = Loop(store)
     for _ in range(2):
         (rejected,) = loop.run(entry(update("a", "pending"))).rejected
         assert (rejected.reason, rejected.detail) == (
             "corrupt_state",
             "status:task:a holds no status",
         )
-    keyspace.corrupt.clear()
+    store.corrupt.clear()
     assert loop.run(entry(update("a", "pending"))).changes

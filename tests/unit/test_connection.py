@@ -1,8 +1,8 @@
 """From a URL to a client: what can be used, and that a password is told to nobody."""
 
 import pytest
-from redis.asyncio import Redis
 from redis.asyncio.sentinel import SentinelConnectionPool
+from status_tracker.connection.server import Server
 from status_tracker.connection.url import connect, without_secrets
 from status_tracker.errors import ConfigError
 
@@ -51,13 +51,13 @@ def test_without_secrets(url: str, shown: str) -> None:
 )
 def test_urls_that_can_be_used(url: str) -> None:
     """Each form of URL makes a client, before anything is connected."""
-    assert isinstance(connect(url), Redis)
+    assert isinstance(connect(url), Server)
 
 
 def test_the_password_arrives() -> None:
     """What is written as %2F in the URL is a slash to the server."""
     client = connect("redis://me:pa%2Fss%3F%40%25@h:1/2")
-    given = client.connection_pool.connection_kwargs
+    given = client._pool.connection_kwargs
     assert (given["username"], given["password"]) == ("me", "pa/ss?@%")
     assert (given["host"], given["port"], given["db"]) == ("h", 1, 2)
 
@@ -71,7 +71,7 @@ def test_a_url_that_is_none_is_not_shown() -> None:
 def test_sentinels_have_passwords_of_their_own() -> None:
     """Neither is told to the other: the master's goes to the master only."""
     url = "rediss+sentinel://me:pa%2Fss@h:1,i/my%20master/3?sentinel_password=s%26t&ssl_cert_reqs=none"
-    pool = connect(url).connection_pool
+    pool = connect(url)._pool
     assert isinstance(pool, SentinelConnectionPool)
     assert pool.service_name == "my master"
     given = pool.connection_kwargs

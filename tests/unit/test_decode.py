@@ -6,8 +6,8 @@ import time
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from status_tracker.decode import find_data, misspelt_id
-from status_tracker.models import Rejected, TaskUpdate
+from status_tracker.decode import find_data, invalid_id
+from status_tracker.models import Rejection, TaskUpdate
 
 from tests.events import NOW, update
 from tests.model import Model
@@ -19,7 +19,7 @@ WHOLE = update("é/✓", "running", NOW + 0.5, progress=0.5, errorMessage="é", 
 def reason_of(data: bytes) -> str | None:
     """Return why the worker refuses the bytes, None where it takes them."""
     found = read(data)
-    return found.reason if isinstance(found, Rejected) else None
+    return found.reason if isinstance(found, Rejection) else None
 
 
 def reason_by_contract(data: bytes) -> str | None:
@@ -34,7 +34,7 @@ def reason_by_contract(data: bytes) -> str | None:
 @settings(max_examples=300, deadline=None)
 def test_no_bytes_raise(data: bytes) -> None:
     """Whatever stands in a stream has an outcome, and the same one each time it is read."""
-    assert isinstance(read(data), Rejected)
+    assert isinstance(read(data), Rejection)
     assert read(data) == read(data)
 
 
@@ -123,16 +123,16 @@ def test_no_bytes_take_long(data: bytes) -> None:
     What takes milliseconds may take a second here, on a machine that is busy.
     """
     begun = time.perf_counter()
-    assert isinstance(read(data), Rejected)
+    assert isinstance(read(data), Rejection)
     assert time.perf_counter() - begun < 1
 
 
 def test_an_invalid_update_says_where() -> None:
     """The detail of a rejection is msgspec's message with the path of the field."""
-    assert read(update("a", "done")) == Rejected(
+    assert read(update("a", "done")) == Rejection(
         "invalid", "Invalid enum value 'done' - at `$.phase`"
     )
-    assert read(update("a", "pending", NOW // 1000)) == Rejected(
+    assert read(update("a", "pending", NOW // 1000)) == Rejection(
         "invalid", "Expected `int` >= 100000000000 - at `$.updatedAt`"
     )
 
@@ -151,21 +151,21 @@ def test_numbers_stay_as_they_came() -> None:
 def test_characters_that_no_id_has(character: str) -> None:
     """Whitespace, control characters and braces are refused at any place of an id."""
     for entity_id in (f"{character}a", f"a{character}b", f"a{character}", character):
-        assert misspelt_id(entity_id)
+        assert invalid_id(entity_id)
 
 
 @pytest.mark.parametrize("entity_id", ["a", ":", "*", "é/✓", "x" * 256, "\U0001f600", "a\\b'\"c"])
 def test_ids_that_are_fine(entity_id: str) -> None:
     """All else may stand in an id, key separators and wildcards too."""
-    assert misspelt_id(entity_id) is None
+    assert invalid_id(entity_id) is None
 
 
 def test_an_entry_without_data_names_what_it_has() -> None:
     """The detail helps to find the producer, and stays short however many fields there are."""
-    assert find_data([b"kind", b"task", b"id", b"a"]) == Rejected(
+    assert find_data([b"kind", b"task", b"id", b"a"]) == Rejection(
         "malformed", "no field `data`; found: kind, id"
     )
     many = find_data([name for n in range(1000) for name in (b"%04d" % n, b"")])
-    assert many == Rejected(
+    assert many == Rejection(
         "malformed", "no field `data`; found: 0000, 0001, 0002, 0003, 0004 and 995 more"
     )

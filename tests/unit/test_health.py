@@ -1,21 +1,21 @@
 """When a deployment is well, and what is said when it is not."""
 
 import pytest
-from status_tracker.monitoring.fleet import PartitionView, Survey
+from status_tracker.monitoring.fleet import FleetState, PartitionState
 from status_tracker.monitoring.health import MaxLag, report
 
 
 def view(
     number: int = 0, owner: str | None = "one", lag: int | None = 0, lag_seconds: float = 0
-) -> PartitionView:
+) -> PartitionState:
     """Return a partition that is well but for what is given."""
-    return PartitionView(number, owner, "1-0", lag, lag_seconds, 5.0)
+    return PartitionState(number, owner, "1-0", lag, lag_seconds, 5.0)
 
 
-def problems(max_lag: str | None, *views: PartitionView) -> list[str]:
+def problems(max_lag: str | None, *views: PartitionState) -> list[str]:
     """Return what is wrong with these partitions."""
     limit = None if max_lag is None else MaxLag.parse(max_lag)
-    found = report(Survey(list(views), []), limit)
+    found = report(FleetState(list(views), []), limit)
     assert found.healthy is not bool(found.problems)
     return found.problems
 

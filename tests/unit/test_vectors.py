@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from status_tracker.keys import partition_of
-from status_tracker.models import Rejected
+from status_tracker.models import Rejection
 
 from tests.model import Model
 from tests.unit.folding import Folder, read, text
@@ -30,9 +30,9 @@ def test_decode(case: dict[str, Any]) -> None:
     """What is an update and what is not, and the reason, is what producers were told."""
     update = read(case["data"].encode())
     if case.get("accepted"):
-        assert not isinstance(update, Rejected)
+        assert not isinstance(update, Rejection)
     else:
-        assert isinstance(update, Rejected)
+        assert isinstance(update, Rejection)
         assert update.reason == case["reason"]
         assert update.detail
 

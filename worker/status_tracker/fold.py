@@ -13,7 +13,7 @@ from msgspec import Struct
 from status_tracker.lifecycle import Edge, Lifecycle, Lifecycles
 from status_tracker.models import (
     AssetStatus,
-    Rejected,
+    Rejection,
     Status,
     TaskStatus,
     TaskUpdate,
@@ -36,7 +36,7 @@ class Corrupt(Struct, frozen=True, gc=False):
     detail: str
 
 
-Outcome = Status | Literal[_Nothing.DUPLICATE] | Rejected
+Outcome = Status | Literal[_Nothing.DUPLICATE] | Rejection
 """The new status where the update is applied, `DUPLICATE`, or why it is rejected."""
 
 
@@ -74,7 +74,7 @@ class Rules:
         if status is None:  # 4
             return _begin(lifecycle, update)
         if type(status) is Corrupt:  # 4
-            return Rejected("corrupt_state", status.detail)
+            return Rejection("corrupt_state", status.detail)
         held = status.phase
         last = status.updated_at
         message = update.error_message
@@ -119,7 +119,7 @@ def _begin(lifecycle: Lifecycle, update: Update) -> Outcome:
     phase = update.phase
     if phase not in lifecycle.initial:
         begins = " or ".join(sorted(lifecycle.initial))
-        return Rejected(
+        return Rejection(
             "unknown_entity", f"no status yet, and none begins as {phase}: send {begins} first"
         )
     progress = 1 if phase in lifecycle.success else update.progress
@@ -132,12 +132,12 @@ def _attempt(lifecycle: Lifecycle, edge: Edge | None, status: Status, update: Up
     if update.updated_at < status.updated_at:  # 6
         return _stale(status, update)
     if edge is None:  # 7
-        return Rejected("illegal_transition", f"{status.phase} -> {phase}")
+        return Rejection("illegal_transition", f"{status.phase} -> {phase}")
     retries = 0
     if edge is Edge.RETRY and not (type(update) is TaskUpdate and update.restart):
         retries = 1 + (status.retries if type(status) is TaskStatus else 0)
         if retries > lifecycle.max_retries:
-            return Rejected(
+            return Rejection(
                 "retries_exhausted",
                 f"{status.phase} -> {phase} after {lifecycle.max_retries} retries:"
                 ' send "restart": true to begin again',
@@ -168,16 +168,16 @@ def _status(
     )
 
 
-def _future(at: int | float, received: int, allowed: int) -> Rejected:
-    return Rejected(
+def _future(at: int | float, received: int, allowed: int) -> Rejection:
+    return Rejection(
         "future",
         f"updatedAt {at} is {at - received} ms after the entry was added ({received}), "
         f"over max_clock_skew ({allowed} ms): check the producer's clock",
     )
 
 
-def _stale(status: Status, update: Update) -> Rejected:
-    return Rejected(
+def _stale(status: Status, update: Update) -> Rejection:
+    return Rejection(
         "stale",
         f"{update.phase} at {update.updated_at} came after {status.phase} at {status.updated_at}",
     )

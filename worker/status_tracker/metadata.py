@@ -1,18 +1,14 @@
 """What everyone who connects must agree on: the server, the number of partitions, the layout."""
 
 import re
-from collections.abc import Mapping
-from itertools import chain
-from typing import Any, Literal
+from typing import Literal
 
 from redis.exceptions import ResponseError
 
-from status_tracker.connection.url import Client
+from status_tracker.connection.client import Client, server_info
 from status_tracker.errors import ConfigError
 from status_tracker.keys import Keys, Layout
-from status_tracker.lua.script import Script
-
-_meta = Script("meta")
+from status_tracker.lua.create import create
 
 VERSION = "1"
 """Of the keys' names and contents."""
@@ -24,10 +20,10 @@ OLDEST_SERVER = (7, 0)
 """The first with `XGROUP SETID … ENTRIESREAD`, and that refuses a script whole when it is full."""
 
 
-async def agree(
+async def ensure_deployment(
     client: Client, prefix: str, partitions: int, layout: Layout | Literal["auto"]
 ) -> Keys:
-    """Check a deployment against its `meta` key, which the first to connect writes.
+    """Check a deployment against its `meta` key; create it where there is none.
 
     Raises `ConfigError` where the server is too old or has no place for the layout, or where the
     deployment was created otherwise. `auto` takes the layout that the deployment was created with,
@@ -51,13 +47,13 @@ async def agree(
 
 async def _check_server(client: Client) -> bool:
     """Refuse a server that is too old; tell whether it is part of a cluster."""
-    info = await client.info("server", "cluster")
-    version = str(info["redis_version"])
+    info = await server_info(client)
+    version = info["redis_version"]
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST_SERVER:
         raise ConfigError(
             f"the server is Redis {version}; needed is Redis 7.0 or later, or any Valkey"
         )
-    return bool(info.get("cluster_enabled"))
+    return info.get("cluster_enabled") == "1"
 
 
 async def _check_meta(
@@ -74,14 +70,12 @@ async def _check_meta(
     meta = await _read(client, key)
     _compare(key, wanted, meta)
     if not meta.keys() >= FIELDS:
-        fields = {"layout": suited, **wanted}
-        flat = await _meta.run(client, [key], list(chain.from_iterable(fields.items())))
-        meta = _text(dict(zip(flat[::2], flat[1::2], strict=True)))
+        meta = await create(client, meta=key, fields={"layout": suited, **wanted})
         _compare(key, wanted, meta)  # somebody else may have been first
     return _keys(prefix, meta)
 
 
-async def read_meta(client: Client, prefix: str) -> tuple[Keys, int]:
+async def read_deployment(client: Client, prefix: str) -> tuple[Keys, int]:
     """Return the keys and the number of partitions of a deployment, without creating one.
 
     Raises `ConfigError` where there is none, or one that this release does not know.
@@ -100,11 +94,13 @@ async def read_meta(client: Client, prefix: str) -> tuple[Keys, int]:
 
 async def _read(client: Client, key: str) -> dict[str, str]:
     try:
-        return _text(await client.hgetall(key))
+        flat = await client.execute("HGETALL", key)
     except ResponseError as error:
         if "WRONGTYPE" not in str(error):
             raise
         raise ConfigError(f"{key} is not the hash of a deployment: choose another prefix") from None
+    texts = [each.decode(errors="replace") for each in flat]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
 def _keys(prefix: str, meta: dict[str, str]) -> Keys:
@@ -114,13 +110,6 @@ def _keys(prefix: str, meta: dict[str, str]) -> Keys:
         return Keys(prefix, "single")
     key = Keys(prefix, "single").meta
     raise ConfigError(f"layout: {key} says {meta['layout']}, which this release does not know")
-
-
-def _text(reply: Mapping[Any, Any]) -> dict[str, str]:
-    return {
-        field.decode(errors="replace"): value.decode(errors="replace")
-        for field, value in reply.items()
-    }
 
 
 def _compare(key: str, wanted: dict[str, str], meta: dict[str, str]) -> None:

@@ -27,7 +27,7 @@ Timestamp = (
 Progress = Annotated[int, Meta(ge=0, le=1)] | Annotated[float, Meta(ge=0.0, le=1.0)]
 """The share of the work that is done, from 0 to 1."""
 
-# Length only: `decode.misspelt_id` checks the characters, once per id instead of once per event.
+# Length only: `decode.invalid_id` checks the characters, once per id instead of once per event.
 EntityId = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
@@ -115,7 +115,7 @@ Reason = Literal[
 
 
 @final
-class Rejected(Struct, frozen=True, gc=False):
+class Rejection(Struct, frozen=True, gc=False):
     """Why an entry was not applied."""
 
     reason: Reason

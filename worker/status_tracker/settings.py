@@ -3,16 +3,16 @@
 import difflib
 import logging
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
 
 from status_tracker.errors import ConfigError
 from status_tracker.keys import PREFIX_PATTERN
+from status_tracker.units import Bytes, Milliseconds, quantity
 
 log = logging.getLogger(__name__)
 
@@ -32,20 +32,6 @@ HEARTBEATS_PER_LEASE = 3
 
 MOST_ENTRIES = 10**12
 """More than fit on a server, and well within the numbers that XTRIM takes."""
-
-
-class Milliseconds(int):
-    """A duration."""
-
-    units: ClassVar = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
-    examples: ClassVar = '"250ms", "5s", "2m" or "1h"'
-
-
-class Bytes(int):
-    """A size."""
-
-    units: ClassVar = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-    examples: ClassVar = '"500B", "64KiB", "8MiB" or "1GiB"'
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -163,19 +149,10 @@ def _converted(name: str, value: object, source: str, folder: Path) -> Any:
     return folder / converted if isinstance(converted, Path) else converted
 
 
-def duration(text: str) -> Milliseconds:
-    """Read a duration as it is written in the settings; raises ValueError where it is none."""
-    read: Milliseconds = _quantity(Milliseconds, text)
-    return read
-
-
 def _quantity(wanted: type, value: object) -> Any:
     """Read what msgspec does not know: durations, sizes and paths."""
     if wanted is Path and isinstance(value, str) and "\0" not in value:
         return Path(value).expanduser()
     if issubclass(wanted, Milliseconds | Bytes):
-        match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)\s*([A-Za-z]+)", str(value).strip())
-        if match and match[2] in wanted.units:
-            return wanted(float(match[1]) * wanted.units[match[2]])
-        raise ValueError(f"{value!r}: write {wanted.examples}")
+        return quantity(wanted, str(value))
     raise ValueError(f"{value!r} does not fit")

@@ -4,7 +4,6 @@ What a command needs is imported when it runs, so that `--help` does not wait fo
 """
 
 import logging
-import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any
 import click
 
 from status_tracker.errors import EXIT_BUG, ConfigError, UnavailableError
+from status_tracker.signals import stop_signals
 
 EPILOG = """\b
 Exit codes: 0 all is well; 1 the fleet is not; 2 the command line is wrong; 69 the server
@@ -63,24 +63,18 @@ def run(config: Path | None, embedded: bool, **options: Any) -> None:
     Every setting and its default is in config/worker.toml; an environment variable STATUS_…
     (STATUS_REDIS_URL) stands over the file, and an option over both.
     """
-    # A stop that comes before the worker is one, too. It is only noted: an exception raised from
-    # here may come up inside an import, which swallows it.
-    early: list[int] = []
-    stops = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under `nohup`
-        stops.append(signal.SIGHUP)
-    for number in stops:
-        signal.signal(number, lambda received, _: early.append(received))
     if embedded and options["redis_url"]:
         raise click.UsageError(
             "--embedded starts a server, --redis-url names one: give one of them"
         )
-    from status_tracker.cli.run import run_embedded, run_worker  # noqa: PLC0415
+    # Before the imports, which take the most of the time that a start takes.
+    with stop_signals() as signals:
+        from status_tracker.cli.run import run_embedded, run_worker  # noqa: PLC0415
 
-    if embedded:
-        run_embedded(config, options, DATA, early)
-    else:
-        run_worker(config, options, early)
+        if embedded:
+            run_embedded(config, options, DATA, signals)
+        else:
+            run_worker(config, options, signals)
 
 
 @cli.command(epilog=EPILOG)

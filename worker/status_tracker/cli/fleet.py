@@ -1,7 +1,6 @@
 """`status-tracker fleet`: who reads what, and how far behind; once, or again and again."""
 
 import asyncio
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,13 +13,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from status_tracker.connection.url import UNAVAILABLE, close, reach, without_secrets
-from status_tracker.engine.partition import cancelled
+from status_tracker.cancellation import cancelled
+from status_tracker.connection.client import UNAVAILABLE
+from status_tracker.connection.url import reach, without_secrets
 from status_tracker.errors import EXIT_UNAVAILABLE, ConfigError, UnavailableError
-from status_tracker.metadata import read_meta
-from status_tracker.monitoring.fleet import PartitionView, WorkerView, survey
+from status_tracker.metadata import read_deployment
+from status_tracker.monitoring.fleet import PartitionState, WorkerState, read_fleet
 from status_tracker.monitoring.health import MaxLag, Report, report
 from status_tracker.settings import Settings, load_settings
+from status_tracker.signals import StopSignals, stop_signals
 
 EVERY = 1.0
 """Seconds between two looks."""
@@ -51,11 +52,12 @@ def show_fleet(
         found = asyncio.run(_look(settings, limit))
         show(found)
         return int(not found.healthy)
-    # Not only `is_interactive`: that is also true of a pipe when FORCE_COLOR is set.
-    if as_json or not (console.is_interactive and sys.stdout.isatty()):
-        return asyncio.run(_watch(settings, limit, show))
-    with Live(console=console, auto_refresh=False) as live:
-        return asyncio.run(_watch(settings, limit, lambda found: _draw(live, found)))
+    with stop_signals() as signals:
+        # Not only `is_interactive`: that is also true of a pipe when FORCE_COLOR is set.
+        if as_json or not (console.is_interactive and sys.stdout.isatty()):
+            return asyncio.run(_watch(settings, limit, show, signals))
+        with Live(console=console, auto_refresh=False) as live:
+            return asyncio.run(_watch(settings, limit, lambda found: _draw(live, found), signals))
 
 
 async def _look(settings: Settings, max_lag: MaxLag | None) -> Report:
@@ -63,16 +65,18 @@ async def _look(settings: Settings, max_lag: MaxLag | None) -> Report:
     try:
         client = await reach(settings.redis_url)
         try:
-            keys, partitions = await read_meta(client, settings.prefix)
-            return report(await survey(client, keys, partitions), max_lag)
+            keys, partitions = await read_deployment(client, settings.prefix)
+            return report(await read_fleet(client, keys, partitions), max_lag)
         finally:
-            await close(client)
+            await client.close()
     except UNAVAILABLE as error:
         raise UnavailableError(f"{without_secrets(settings.redis_url)}: {error}") from None
 
 
-async def _watch(settings: Settings, max_lag: MaxLag | None, show: Show) -> int:
-    """Look again and again until Ctrl-C or SIGTERM; return the exit code of the last look.
+async def _watch(
+    settings: Settings, max_lag: MaxLag | None, show: Show, signals: StopSignals
+) -> int:
+    """Look again and again until told to stop; return the exit code of the last look.
 
     Raises `ConfigError` where that is what the first look finds; a later one may be mended.
     """
@@ -93,9 +97,7 @@ async def _watch(settings: Settings, max_lag: MaxLag | None, show: Show) -> int:
             await asyncio.sleep(EVERY)
 
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    signals.call(stop.set)
     looking = asyncio.create_task(look_on())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([looking, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -138,7 +140,7 @@ def _tables(found: Report) -> Iterator[RenderableType]:
         yield ""
 
 
-def _partitions(views: list[PartitionView]) -> Table:
+def _partitions(views: list[PartitionState]) -> Table:
     rows = Table(box=box.SIMPLE_HEAD, show_edge=False)
     rows.add_column("partition", justify="right")
     rows.add_column("owner", overflow="fold")
@@ -157,7 +159,7 @@ def _partitions(views: list[PartitionView]) -> Table:
     return rows
 
 
-def _workers(views: list[WorkerView]) -> Table:
+def _workers(views: list[WorkerState]) -> Table:
     rows = Table(box=box.SIMPLE_HEAD, show_edge=False)
     rows.add_column("worker", overflow="fold")
     rows.add_column("heartbeat", justify="right", no_wrap=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -11,17 +11,18 @@ from status_tracker.app import run
 from status_tracker.embedded import embedded_server
 from status_tracker.lifecycle import load_lifecycles
 from status_tracker.settings import load_settings
+from status_tracker.signals import StopSignals
 
 
-def run_worker(config: Path | None, options: Mapping[str, object], early: Sequence[int]) -> None:
-    """Run a worker with the settings that the user gave; `early` are signals that came already."""
+def run_worker(config: Path | None, options: Mapping[str, object], signals: StopSignals) -> None:
+    """Run a worker with the settings that the user gave."""
     settings = load_settings(config, options=options)
     logging.getLogger().setLevel(settings.log_level.upper())
-    asyncio.run(run(settings, load_lifecycles(settings.lifecycles), early))
+    asyncio.run(run(settings, load_lifecycles(settings.lifecycles), signals))
 
 
 def run_embedded(
-    config: Path | None, options: Mapping[str, object], data: Path, early: Sequence[int]
+    config: Path | None, options: Mapping[str, object], data: Path, signals: StopSignals
 ) -> None:
     """Run a worker on an embedded server, which lives as long as it does."""
     # Before the server starts, so that a slip in a file does not wait for it.
@@ -32,4 +33,4 @@ def run_embedded(
     name = settings.name or "embedded"
     with embedded_server(data) as url:
         click.echo(f"embedded server: {url} (its data is in {data}/)")
-        run_worker(config, {**options, "name": name, "redis_url": url}, early)
+        run_worker(config, {**options, "name": name, "redis_url": url}, signals)

@@ -1,161 +1,164 @@
-"""redis-py's client for a Redis Cluster, with what our commands need otherwise."""
+"""A client of a Redis Cluster: each command goes to the node that has the slot of its key."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis import exceptions
-from redis._parsers import AsyncCommandsParser
-from redis.asyncio.cluster import ClusterNode, ClusterPipeline, PipelineCommand, RedisCluster
+from redis.crc import key_slot
+
+from status_tracker.connection.client import UNAVAILABLE, Command, checked
+from status_tracker.connection.server import Server
+
+Address = tuple[str, int]
+
+MOST_REDIRECTIONS = 16
+"""Times that one command is sent to another node: while slots move, two nodes may each name the
+other for a moment."""
+
+# Where the first key of a command stands; in most it follows the name.
+_FIRST_KEY = {"EVALSHA": 3, "EVAL": 3, "XREAD": -2, "XINFO": 2}
+_WITHOUT_KEY = {"INFO", "TIME", "CLUSTER"}
 
 
-class Cluster(RedisCluster):
-    """A cluster's client for commands whose keys share a slot, as all of ours do.
+class Cluster:
+    """A cluster's client; the keys of each command share a slot, as all of ours do."""
 
-    redis-py 8.1 hashes each key of a command, twice, and asks a server where the keys of XREAD are;
-    here the first key tells the slot.
+    is_cluster = True
 
-    It sends ASKING on one connection of its pool and the command on another (its issue 4015 is
-    close by), so that while a slot moves a command goes to and fro until it is given up; here both
-    go together.
+    def __init__(self, seeds: Sequence[Address], node: Callable[[Address], Server]) -> None:
+        self._seeds = seeds
+        self._new_node = node
+        self._nodes: dict[Address, Server] = {}
+        self._slots: dict[int, Address] = {}
+        # Everybody waits for one and the same look at the slots.
+        self._looking: asyncio.Task[None] | None = None
+        self._outdated = True
+        self._answered = seeds[0]
+        self._hung: Address | None = None
 
-    It asks any node where the slots are, and the first one for its commands, even if a command has
-    just timed out there, while every command to the others waits for the answers; here a node that
-    hangs is asked last.
+    async def execute(self, *command: str | bytes | int) -> Any:
+        """Return the reply to a command."""
+        if self._outdated:
+            await self._look_for_slots()
+        [reply] = checked(await self._ask(self._address(command), [command]))
+        return reply
 
-    It closes every connection when the cluster is down, also in the middle of others' commands, and
-    forgets the nodes that it began with when it found others; here it only looks for the nodes
-    anew, and where those that it found are gone, among the first ones, too.
-    """
+    async def execute_all(self, commands: Sequence[Command]) -> list[Any]:
+        """Send each command to its node; return their replies, an error in the place of its reply.
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.commands_parser = _NoCommands()
-        self._seeds = {node.name: node for node in self.startup_nodes}
-        self._hangs: str | None = None
+        That includes the errors of connections: a part of a cluster may be out of reach.
+        """
+        if self._outdated:
+            await self._look_for_slots()
+        places: dict[Address | None, list[int]] = {}
+        for place, command in enumerate(commands):
+            places.setdefault(self._address(command), []).append(place)
+        replies: list[Any] = [None] * len(commands)
 
-    async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Execute a command on the node that has the slot of its keys."""
-        with _clear_errors(self):
-            return await super().execute_command(*args, **options)
+        async def ask(address: Address | None, places: list[int]) -> None:
+            found = await self._ask(address, [commands[place] for place in places])
+            for place, reply in zip(places, found, strict=True):
+                replies[place] = reply
 
-    def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> "_Pipeline":
-        """Return a pipeline; its commands go to the nodes that have their slots."""
-        return _Pipeline(self)  # type: ignore[abstract]
+        await asyncio.gather(*(ask(*each) for each in places.items()))
+        return replies
 
-    def look_anew(self, hangs: str | None = None) -> None:
-        """Find out where the slots are before the next command; a node may be known to hang."""
-        self._initialize = True
-        self._hangs = hangs or self._hangs
-
-    async def initialize(
-        self,
-        additional_startup_nodes_info: list[tuple[str, int]] | None = None,
-        last_failed_node_name: str | None = None,
-    ) -> RedisCluster:
-        """Find out where the slots are, unless that is known."""
-        looking = super().initialize(
-            additional_startup_nodes_info, last_failed_node_name or self._hangs
-        )
-        try:
-            # Everybody waits for it: whoever is cancelled meanwhile must not end it.
-            return await asyncio.shield(looking)
-        except (exceptions.RedisClusterException, IndexError):
-            self.nodes_manager.set_nodes(self.nodes_manager.startup_nodes, self._seeds)
-            raise
-
-    async def aclose(self) -> None:
-        """Only look for the nodes anew: redis-py calls this when the cluster is down."""
-        self.look_anew()
-
-    async def disconnect(self) -> None:
+    async def close(self) -> None:
         """Close all connections."""
-        await super().aclose()
-        await self.nodes_manager.aclose()
-        await self.nodes_manager.aclose("startup_nodes")
+        if self._looking is not None:
+            self._looking.cancel()
+        for node in self._nodes.values():
+            await node.close()
 
-    async def _determine_slot(self, command: str, *args: Any) -> int:
-        if command in ("EVALSHA", "EVAL"):
-            key = args[2]  # script, number of keys, key
-        elif command == "XREAD":
-            key = args[-2]  # … STREAMS key id
-        else:
-            key = args[0]
-        slot = self.keyslot(key)
-        if not self._initialize and slot not in self.nodes_manager.slots_cache:
-            self.look_anew()
-            raise exceptions.SlotNotCoveredError(f"no node has slot {slot}, of {key}")
-        return slot
+    def _address(self, command: Command) -> Address | None:
+        """Return the address of the node for a command; None where no node has its slot."""
+        name = str(command[0])
+        if name in _WITHOUT_KEY:
+            return self._answered
+        return self._slots.get(_slot(command))
 
-    def get_node(
-        self, host: str | None = None, port: int | None = None, node_name: str | None = None
-    ) -> ClusterNode | None:
-        """Return a node; one that is asked for by its name is the target of an ASK redirect."""
-        node = super().get_node(host, port, node_name)
-        if node_name is None:
-            return node
-        if node is None:
-            # A node that is just getting its first slot.
-            name, _, number = node_name.rpartition(":")
-            node = ClusterNode(name, int(number), **self.connection_kwargs)
-            self.nodes_manager.set_nodes(self.nodes_manager.nodes_cache, {node.name: node})
-        return _Asked(node)
+    async def _ask(self, address: Address | None, commands: Sequence[Command]) -> list[Any]:
+        """Return the replies of a node to commands, and of others where it names others."""
+        if address is None:
+            self._outdated = True
+            return [exceptions.SlotNotCoveredError("no node has the key's slot")] * len(commands)
+        replies = await self._send(address, commands)
+        return [
+            await self._redirected(command, reply, address)
+            for command, reply in zip(commands, replies, strict=True)
+        ]
+
+    async def _send(self, address: Address, commands: Sequence[Command]) -> list[Any]:
+        """Send commands to a node; where it cannot be reached, its error is each one's reply."""
+        try:
+            return await self._node(address).execute_all(commands)
+        except UNAVAILABLE as error:
+            self._outdated = True
+            if isinstance(error, exceptions.TimeoutError):
+                self._hung = address
+            return [error] * len(commands)
+
+    async def _redirected(self, command: Command, reply: Any, address: Address) -> Any:
+        """Follow a reply that names another node; return the first one that does not."""
+        for _ in range(MOST_REDIRECTIONS):
+            if not isinstance(reply, exceptions.AskError):
+                if isinstance(reply, exceptions.ClusterDownError):
+                    self._outdated = True
+                return reply
+            # Without a host, it is another port of the same one.
+            address = (reply.host or address[0], reply.port)
+            if isinstance(reply, exceptions.MovedError):
+                self._slots[reply.slot_id] = address
+                [reply] = await self._send(address, [command])
+            else:
+                # Both on one connection, or the node does not know what it was asked.
+                [_, reply] = await self._send(address, [("ASKING",), command])
+        return exceptions.ClusterError("a slot is moving: too many redirections")
+
+    async def _look_for_slots(self) -> None:
+        """Find out which node has which slot; raises one of `UNAVAILABLE` where none answers."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look(), name="cluster slots")
+        # Whoever is cancelled meanwhile must not end it for the others.
+        await asyncio.shield(self._looking)
+
+    async def _look(self) -> None:
+        # One that hangs is asked last: everybody waits for the answer.
+        addresses = sorted(
+            dict.fromkeys((self._answered, *self._nodes, *self._seeds)),
+            key=lambda address: address == self._hung,
+        )
+        trouble: BaseException = exceptions.ClusterError("no node has any slots")
+        for address in addresses:
+            try:
+                ranges = await self._node(address).execute("CLUSTER", "SLOTS")
+            except UNAVAILABLE as error:
+                trouble = error
+                continue
+            if ranges:
+                await self._adopt(address, ranges)
+                return
+        raise trouble
+
+    async def _adopt(self, answered: Address, ranges: Sequence[Any]) -> None:
+        """Take over what a node says: ``[[first slot, last slot, [host, port, …], …], …]``."""
+        slots: dict[int, Address] = {}
+        for first, last, (host, port, *_), *_ in ranges:
+            # Without a host, it is the one that was asked.
+            address = (host.decode() if host else answered[0], port)
+            slots.update(dict.fromkeys(range(first, last + 1), address))
+        self._slots, self._answered, self._outdated = slots, answered, False
+        known = {*slots.values(), *self._seeds, answered}
+        for address in self._nodes.keys() - known:
+            await self._nodes.pop(address).close()
+
+    def _node(self, address: Address) -> Server:
+        if address not in self._nodes:
+            self._nodes[address] = self._new_node(address)
+        return self._nodes[address]
 
 
-@contextmanager
-def _clear_errors(client: Cluster) -> Iterator[None]:
-    """Say what redis-py's errors mean, and look for the nodes anew after them."""
-    try:
-        yield
-    except exceptions.TimeoutError as error:
-        client.look_anew(hangs=getattr(error, "last_failed_node_name", None))
-        raise
-    except exceptions.ConnectionError:
-        client.look_anew()
-        raise
-    except exceptions.ClusterError as error:
-        if "TTL exhausted" in str(error):
-            raise exceptions.ClusterError("TRYAGAIN: a slot is moving") from error
-        raise
-    except (AttributeError, IndexError, KeyError) as error:
-        # A connection that was closed under a command, or no node has any slots.
-        client.look_anew()
-        raise exceptions.ClusterError(f"the cluster is changing ({error!r})") from error
-
-
-class _Pipeline(ClusterPipeline):
-    """A pipeline whose errors are those of the client."""
-
-    cluster_client: Cluster
-
-    async def execute(
-        self, raise_on_error: bool = True, allow_redirections: bool = True
-    ) -> list[Any]:
-        """Send the commands; return their replies."""
-        with _clear_errors(self.cluster_client):
-            return await super().execute(raise_on_error, allow_redirections)
-
-
-class _NoCommands(AsyncCommandsParser):
-    """What redis-py would know of commands and their keys, had it asked."""
-
-    async def initialize(self, node: Any = None) -> None:
-        """Ask nothing."""
-
-
-class _Asked(ClusterNode):
-    """A node that is asked for a slot which is on its way to it."""
-
-    def __init__(self, node: ClusterNode) -> None:
-        super().__init__(node.host, node.port)
-        self._node = node
-
-    async def execute_command(self, *args: Any, **_: Any) -> Any:
-        if args == ("ASKING",):
-            return None  # goes with the command that comes next
-        asking, command = PipelineCommand(0, "ASKING"), PipelineCommand(1, *args)
-        await self._node.execute_pipeline([asking, command])
-        if isinstance(command.result, Exception):
-            raise command.result
-        return command.result
+def _slot(command: Command) -> int:
+    key = command[_FIRST_KEY.get(str(command[0]), 1)]
+    return key_slot(key if isinstance(key, bytes) else str(key).encode())

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import signal
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ from status_tracker.errors import ConfigError
 from status_tracker.keys import Keys
 from status_tracker.lifecycle import load_lifecycles
 from status_tracker.settings import load_settings
+from status_tracker.signals import StopSignals, stop_signals
 
 DRAINS_WITHIN = 1.0
 """Seconds the worker has, when all is over, to read what the producers added."""
@@ -37,19 +37,18 @@ def run_demo(seconds: float | None) -> None:
     """Run until Ctrl-C or SIGTERM, or for so many seconds, and print a summary."""
     # What the worker says at INFO, the view shows.
     logging.getLogger().setLevel(logging.WARNING)
-    summary_lines = asyncio.run(_on_own_server(seconds))
+    # Before the server starts: it has a session of its own, and would outlive us.
+    with stop_signals() as signals:
+        summary_lines = asyncio.run(_on_own_server(seconds, signals))
     console = Console(highlight=False)
     for text in summary_lines:
         console.print(text, soft_wrap=not console.is_terminal)
 
 
-async def _on_own_server(seconds: float | None) -> list[str]:
+async def _on_own_server(seconds: float | None, signals: StopSignals) -> list[str]:
     """Run on a server that is gone afterwards, with its data; return the summary."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    # Before the server starts: it has a session of its own, and would outlive us.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop.set)
+    signals.call(stop.set)
     with (
         tempfile.TemporaryDirectory(prefix="status-tracker-") as folder,
         embedded_server(Path(folder)) as url,

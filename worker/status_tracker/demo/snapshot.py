@@ -27,7 +27,7 @@ _decode_change = msgspec.json.Decoder(Change).decode
 _Entries = list[tuple[bytes, dict[bytes, bytes]]]
 
 
-class Rejection(Struct, frozen=True):
+class RejectedLine(Struct, frozen=True):
     """A rejected entry, fit to be printed."""
 
     reason: str
@@ -45,7 +45,7 @@ class Snapshot(Struct, frozen=True):
     """Entries read by the worker, per second."""
     reasons: Counter[str]
     """How many entries were rejected for which reason."""
-    rejections: list[Rejection]
+    rejections: list[RejectedLine]
     """The last ones, the newest first."""
 
 
@@ -59,7 +59,7 @@ class Reader:
         self._entries = deque([(time.monotonic(), 0)])
         self._last_rejected = "-"
         self._reasons: Counter[str] = Counter()
-        self._rejections: deque[Rejection] = deque(maxlen=REJECTIONS)
+        self._rejections: deque[RejectedLine] = deque(maxlen=REJECTIONS)
 
     async def snapshot(self) -> Snapshot:
         """Read the counts, how far the worker is, and what was rejected since the last one."""
@@ -119,7 +119,7 @@ class Reader:
             reason = fields[b"reason"].decode()
             about, detail = _about(fields[FIELD]), _printable(fields[b"detail"])
             self._reasons[reason] += 1
-            self._rejections.append(Rejection(reason, about, detail))
+            self._rejections.append(RejectedLine(reason, about, detail))
 
 
 class _Named(Struct):

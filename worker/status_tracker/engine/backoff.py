@@ -1,33 +1,35 @@
-"""What the log hears while the server cannot be used, and how long is waited."""
+"""How long is waited before the next try while the server cannot be used, and what is logged."""
 
 import asyncio
 import logging
+import random
 import time
 
-from redis.backoff import ExponentialWithJitterBackoff
-
-from status_tracker.connection.url import UNREACHABLE
+from status_tracker.connection.client import UNREACHABLE
 
 log = logging.getLogger(__name__)
 
-# Seconds between tries while the server cannot be used: the first soon, for most outages are a
-# restart; the last few, so that a fleet does not fall upon a server that just came back.
-_backoff = ExponentialWithJitterBackoff(base=0.1, cap=3.0)
+FIRST_DELAY = 0.1
+"""Seconds before the second try: most outages are a restart."""
+
+LONGEST_DELAY = 3.0
+"""Seconds between later tries, so that a fleet does not fall upon a server that just came back."""
 
 
-class Outage:
+class Backoff:
     """Says once when the server cannot be used, and once when it can again.
 
     Partitions meet the same trouble at the same time: the first one's words stand for all.
     """
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, *, first_delay: float = FIRST_DELAY) -> None:
         self._server = server
+        self._first_delay = first_delay
         self._troubles: dict[str, str] = {}
         self._since: dict[str, float] = {}
         self._failures: dict[str, int] = {}
 
-    def note(self, who: str, error: BaseException) -> None:
+    def failed(self, who: str, error: BaseException) -> None:
         """Say what is wrong, unless it was said."""
         trouble = "unreachable" if isinstance(error, UNREACHABLE) else str(error)
         if trouble not in self._troubles.values():
@@ -38,18 +40,21 @@ class Outage:
         self._since = {each: at for each, at in self._since.items() if each in current}
         self._failures[who] = self._failures.get(who, 0) + 1
 
-    async def wait_out(self, who: str, error: BaseException, stop: asyncio.Event) -> None:
+    async def wait(self, who: str, error: BaseException, stop: asyncio.Event) -> None:
         """Say what is wrong, unless it was said, and wait before the next try, or for the stop."""
         if stop.is_set():
             return
-        self.note(who, error)
-        delay = _backoff.compute(self._failures[who])
+        self.failed(who, error)
+        # Half of it by chance, so that not everybody comes at the same time. The limit on the
+        # exponent keeps it from overflowing after 50 minutes, as redis-py's own backoff does.
+        longest = min(LONGEST_DELAY, self._first_delay * 2 ** min(self._failures[who], 10))
+        delay = random.uniform(longest / 2, longest)
         try:
             await asyncio.wait_for(stop.wait(), delay)
         except TimeoutError:
             return
 
-    def over(self, who: str) -> None:
+    def succeeded(self, who: str) -> None:
         """Note that all is well for one who waited."""
         trouble = self.forget(who)
         if trouble is not None and trouble not in self._troubles.values():

@@ -9,64 +9,29 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from msgspec import Struct
 from redis.exceptions import ResponseError
 
-from status_tracker.connection.url import UNAVAILABLE
-from status_tracker.engine.backoff import Outage
+from status_tracker.cancellation import cancelled
+from status_tracker.connection.client import UNAVAILABLE
+from status_tracker.engine.assignment import assign
+from status_tracker.engine.backoff import Backoff
 from status_tracker.engine.leases import Leases
-from status_tracker.engine.partition import Partition, cancelled
+from status_tracker.engine.partition import Partition
 
 log = logging.getLogger(__name__)
 
 FINISH_WITHIN = 0.6
-"""Seconds that partitions have to finish the batch in hand when they are given up; then they are
+"""Seconds that partitions have to finish the current batch when they are given up; then they are
 cancelled, which loses nothing: what was not committed is read again."""
 
 LEAVE_WITHIN = 0.2
 """Seconds to give the leases back at the end; those that are not, run out."""
 
-IMPATIENCE = 4
-"""How many times in a heartbeat a worker looks that waits for what others still hold."""
-
-
-class Plan(Struct, frozen=True):
-    """What one worker does to have its share, no more and no less."""
-
-    give: list[int]
-    take: list[int]
-    share: int
-    """How many partitions are its share."""
-
-
-def plan(
-    name: str, workers: Collection[str], owners: Mapping[int, str | None], partitions: int
-) -> Plan:
-    """Return what the worker of that name, one of `workers`, should give up and take.
-
-    `owners` has the owner of each partition, None for a free one; one that is not known is left
-    alone. Shares differ by one at the most. The larger ones go to those who have that much already,
-    so that no more moves than must; and while they give up the rest they stay the same ones.
-    Everyone who sees the same comes to the same result: only who does not wants what others want.
-    """
-    held: dict[str, list[int]] = {worker: [] for worker in workers}
-    for number, owner in sorted(owners.items()):
-        if owner in held:
-            held[owner].append(number)
-    free = [number for number, owner in sorted(owners.items()) if owner is None]
-    share, larger = divmod(partitions, len(workers))
-    ranked = sorted(held, key=lambda worker: (len(held[worker]) <= share, worker))
-    shares = {worker: share + (place < larger) for place, worker in enumerate(ranked)}
-    lacking = {worker: max(shares[worker] - len(held[worker]), 0) for worker in shares}
-    before = sum(lacking[worker] for worker in shares if worker < name)
-    return Plan(
-        give=held[name][shares[name] :],
-        take=free[before : before + lacking[name]],
-        share=shares[name],
-    )
+LOOKS_PER_HEARTBEAT = 4
+"""How many times in a heartbeat a worker looks that waits for others to release its share."""
 
 
 def unique_name() -> str:
@@ -74,7 +39,7 @@ def unique_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
-class _AtWork:
+class _Owned:
     """A partition that this worker reads, and until when the lease of it surely is its own."""
 
     def __init__(self, number: int, partition: Partition, task: asyncio.Task[None]) -> None:
@@ -91,13 +56,13 @@ class _AtWork:
             self._timer = asyncio.get_running_loop().call_at(until, self._run_out)
 
     def stop(self) -> None:
-        """Finish the batch in hand."""
+        """Finish the current batch."""
         self.stopping = True
         self._cancel_timer()
         self._partition.stop()
 
     def cancel(self, why: str) -> None:
-        """End as soon as possible, with the batch in hand unfinished."""
+        """End as soon as possible, with the current batch unfinished."""
         if not self.stopping:
             log.warning("partition %d: %s; stopping", self._number, why)
             self.stop()
@@ -119,23 +84,23 @@ class Fleet:
         self,
         leases: Leases,
         make: Callable[[int], Partition],
-        outage: Outage,
+        backoff: Backoff,
         *,
         heartbeat: int,
     ) -> None:
         self._leases = leases
         self._make = make
-        self._outage = outage
+        self._backoff = backoff
         self._heartbeat = heartbeat / 1000
         # Between our clock and the server's, and for the time that it takes to stop.
         self._margin = heartbeat
-        self._at_work: dict[int, _AtWork] = {}
+        self._owned: dict[int, _Owned] = {}
         self._loops: list[asyncio.Task[None]] = []
         self._joined = False
         self._said: tuple[object, ...] = ()
 
     async def run(self) -> None:
-        """Keep this worker's share of the partitions at work; `hand_back` is to follow.
+        """Keep this worker's share of the partitions at work; `shut_down` is to follow.
 
         Raises what a partition raises: that the deployment is another one now, and bugs.
         """
@@ -147,12 +112,12 @@ class Fleet:
         await asyncio.wait(self._loops, return_when=asyncio.FIRST_COMPLETED)
         _raise_what_failed(self._loops)
 
-    async def hand_back(self) -> None:
-        """Finish the batches in hand, and let others have the partitions at once."""
+    async def shut_down(self) -> None:
+        """Finish the current batches, and let others have the partitions at once."""
         # Not by `run`: whoever cancels that does it until it ends, and would end this, too.
         await cancelled(self._loops)
         try:
-            await self._finish(list(self._at_work))
+            await self._finish(list(self._owned))
         finally:
             leaving = asyncio.create_task(self._leave(), name="leave")
             await asyncio.wait([leaving], timeout=LEAVE_WITHIN)
@@ -161,13 +126,13 @@ class Fleet:
     async def _keep_leases(self) -> None:
         """Renew the leases at every heartbeat."""
         while True:
-            held = [number for number, each in self._at_work.items() if not each.stopping]
+            held = [number for number, each in self._owned.items() if not each.stopping]
             try:
                 await self._leases.claim(held, partial(self._claimed, self._until(), start=False))
             except UNAVAILABLE as error:
-                self._outage.note("leases", error)
+                self._backoff.failed("leases", error)
             else:
-                self._outage.over("leases")
+                self._backoff.succeeded("leases")
             await asyncio.sleep(self._heartbeat)
 
     async def _keep_share(self) -> None:
@@ -177,10 +142,10 @@ class Fleet:
             try:
                 waiting = await self._share()
             except UNAVAILABLE as error:
-                self._outage.note("fleet", error)
+                self._backoff.failed("fleet", error)
             else:
-                self._outage.over("fleet")
-            await self._pause(self._heartbeat / (IMPATIENCE if waiting else 1))
+                self._backoff.succeeded("fleet")
+            await self._pause(self._heartbeat / (LOOKS_PER_HEARTBEAT if waiting else 1))
 
     async def _share(self) -> bool:
         """Make one heartbeat; tell whether others still hold what is this worker's share."""
@@ -194,17 +159,17 @@ class Fleet:
             )
         self._joined = True
         name = self._leases.name
-        owners: dict[int, str | None] = dict.fromkeys(self._at_work, name)
+        owners: dict[int, str | None] = dict.fromkeys(self._owned, name)
         owners |= await self._leases.owners()
-        wanted = plan(name, workers, owners, self._leases.partitions)
-        await self._finish([number for number in wanted.give if number in self._at_work])
+        wanted = assign(name, workers, owners, self._leases.partitions)
+        await self._finish([number for number in wanted.give if number in self._owned])
         await self._leases.release(wanted.give)
         # A lease of ours without work is one that had to stop, or of a killed namesake.
-        idle = {number for number in owners if owners[number] == name} - self._at_work.keys()
+        idle = {number for number in owners if owners[number] == name} - self._owned.keys()
         take = [*idle.difference(wanted.give), *wanted.take]
         await self._leases.claim(take, partial(self._claimed, self._until(), start=True))
         self._say(len(workers), wanted.share)
-        return len(self._at_work) < wanted.share
+        return len(self._owned) < wanted.share
 
     def _until(self) -> float:
         """Return the time of the loop at which a lease that is claimed now may run out."""
@@ -214,28 +179,28 @@ class Fleet:
         self, until: float, number: int, owner: str | ResponseError, *, start: bool
     ) -> None:
         """Go on with a partition whose lease is ours, or start; stop where somebody else has it."""
-        held = self._at_work.get(number)
+        held = self._owned.get(number)
         if isinstance(owner, ResponseError):
-            self._outage.note(f"lease {number}", owner)
+            self._backoff.failed(f"lease {number}", owner)
             return
-        self._outage.over(f"lease {number}")
+        self._backoff.succeeded(f"lease {number}")
         if owner != self._leases.name:
             if held is not None:
                 held.cancel(f"its lease is {owner}'s now")
             return
         if held is None and start:
-            held = self._at_work[number] = self._start(number)
+            held = self._owned[number] = self._start(number)
         if held is not None:
             held.renew(until)
 
-    def _start(self, number: int) -> _AtWork:
+    def _start(self, number: int) -> _Owned:
         partition = self._make(number)
         task = asyncio.create_task(partition.run(), name=f"partition {number}")
-        return _AtWork(number, partition, task)
+        return _Owned(number, partition, task)
 
     async def _finish(self, numbers: Iterable[int]) -> None:
         """Stop partitions when they have finished, or have had the time to."""
-        ending = {number: self._at_work[number] for number in numbers}
+        ending = {number: self._owned[number] for number in numbers}
         for each in ending.values():
             each.stop()
         tasks = [each.task for each in ending.values()]
@@ -244,11 +209,11 @@ class Fleet:
         await self._drop(ending)
         _raise_what_failed(tasks)
 
-    async def _drop(self, ending: Mapping[int, _AtWork]) -> None:
+    async def _drop(self, ending: Mapping[int, _Owned]) -> None:
         """Forget partitions when they have ended, and not before: this may be cancelled itself."""
         await cancelled([each.task for each in ending.values()])
         for number in ending:
-            del self._at_work[number]
+            del self._owned[number]
 
     async def _leave(self) -> None:
         # Of all partitions: a claim that was cancelled may have got through. Beside each other, for
@@ -260,7 +225,7 @@ class Fleet:
 
     async def _pause(self, seconds: float) -> None:
         """Wait for the next round, or for a partition to end."""
-        tasks = [each.task for each in self._at_work.values()]
+        tasks = [each.task for each in self._owned.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         else:
@@ -268,7 +233,7 @@ class Fleet:
         _raise_what_failed(tasks)
         ended = {
             number: each
-            for number, each in self._at_work.items()
+            for number, each in self._owned.items()
             if each.stopping or each.task.done()
         }
         await self._drop(ended)
@@ -277,7 +242,7 @@ class Fleet:
 
     def _say(self, workers: int, share: int) -> None:
         """Tell the log what this worker has, whenever that changes."""
-        numbers = sorted(self._at_work)
+        numbers = sorted(self._owned)
         saying = (workers, share, numbers)
         if saying == self._said:
             return
@@ -290,7 +255,7 @@ class Fleet:
             "reading %d of %d partitions (%s), shared by %d %s",
             len(numbers),
             partitions,
-            ", ".join(map(str, numbers)) or "others hold them yet",
+            ", ".join(map(str, numbers)) or "waiting for other workers to release them",
             workers,
             "worker" if workers == 1 else "workers",
         )

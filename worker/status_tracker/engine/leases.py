@@ -3,20 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
-from redis.asyncio import RedisCluster
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as NoAnswerError
 
-from status_tracker.connection.url import UNAVAILABLE, Client
+from status_tracker.connection.client import UNAVAILABLE, Client
 from status_tracker.keys import Keys
-from status_tracker.lua.script import Script
+from status_tracker.lua.claim import claim
+from status_tracker.lua.heartbeat import heartbeat
+from status_tracker.lua.release import release
 
-# Also when the server's memory is full: who owns what must not change because of that.
-_heartbeat = Script("heartbeat", flags="allow-oom")
-_claim = Script("claim", flags="allow-oom")
-_release = Script("release", flags="allow-oom")
-
-PATIENCE = 4
+CALLS_PER_LEASE = 4
 """How many calls in a row may go without an answer until a lease runs out."""
 
 Told = Callable[[int, str | ResponseError], None]
@@ -33,29 +29,29 @@ class Leases:
         self._client = client
         self._keys = keys
         # On a cluster each lease is in its partition's slot, and a script stays in one.
-        self._one_by_one = isinstance(client, RedisCluster)
+        self._one_by_one = client.is_cluster
 
     async def beat(self, within: int) -> tuple[list[str], bool]:
         """Note that this worker lives; return the live ones, and whether its name was there.
 
         A worker that was not heard of within so many ms is not live any more.
         """
-        added, *names = await _heartbeat.run(
-            self._client, [self._keys.workers], [self.name, str(within)]
+        return await heartbeat(
+            self._client, workers=self._keys.workers, name=self.name, within=within
         )
-        return list(map(_text, names)), not added
 
     async def leave(self) -> None:
         """Be no worker any more."""
-        await self._client.zrem(self._keys.workers, self.name)
+        await self._client.execute("ZREM", self._keys.workers, self.name)
 
     async def owners(self) -> dict[int, str | None]:
         """Return who owns each partition; where a part of a cluster is down, of those it can."""
         found: dict[int, str | None] = {}
 
         async def call(numbers: list[int], leases: list[str]) -> None:
-            for number, owner in zip(numbers, await self._client.mget(leases), strict=True):
-                found[number] = None if owner is None else _text(owner)
+            owners = await self._client.execute("MGET", *leases)
+            for number, owner in zip(numbers, owners, strict=True):
+                found[number] = None if owner is None else owner.decode(errors="replace")
 
         await self._each(range(self.partitions), call)
         return found
@@ -64,9 +60,9 @@ class Leases:
         """Take or renew leases; tell who owns each as soon as it is known, if it comes to be."""
 
         async def call(numbers: list[int], leases: list[str]) -> None:
-            owners = await _claim.run(self._client, leases, [self.name, str(self.ttl)])
+            owners = await claim(self._client, leases=leases, name=self.name, ttl=self.ttl)
             for number, owner in zip(numbers, owners, strict=True):
-                told(number, owner if isinstance(owner, ResponseError) else _text(owner))
+                told(number, owner)
 
         await self._each(numbers, call)
 
@@ -74,7 +70,7 @@ class Leases:
         """Give back the leases among these that are this worker's."""
 
         async def call(_: list[int], leases: list[str]) -> None:
-            await _release.run(self._client, leases, [self.name])
+            await release(self._client, leases=leases, name=self.name)
 
         await self._each(numbers, call)
 
@@ -90,10 +86,11 @@ class Leases:
         groups = [[number] for number in numbers] if self._one_by_one else [numbers] * bool(numbers)
 
         async def in_time(group: list[int]) -> None:
-            within = self.ttl / 1000 / PATIENCE
+            within = self.ttl / 1000 / CALLS_PER_LEASE
             try:
                 leases = [self._keys.lease(number) for number in group]
-                await asyncio.wait_for(call(group, leases), within)
+                async with asyncio.timeout(within):
+                    await call(group, leases)
             except TimeoutError:
                 raise NoAnswerError(f"no answer about leases within {within:g} s") from None
 
@@ -103,7 +100,3 @@ class Leases:
         for error in errors:
             if len(errors) == len(calls) or not isinstance(error, UNAVAILABLE):
                 raise error
-
-
-def _text(name: bytes | str) -> str:
-    return name if isinstance(name, str) else name.decode(errors="replace")

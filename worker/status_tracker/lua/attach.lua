@@ -1,10 +1,10 @@
--- Find where to read on in one partition, and make anew what is missing there.
+-- Find where to read on in one partition, and recreate what is missing there.
 --
 -- KEYS[1] partition   hash: cursor, entries
 -- KEYS[2] events      stream of updates
 -- ARGV[1] group       the consumer group kept in step with the cursor
 --
--- Returns the cursor, then the name of each thing that had to be made: 'stream', 'hash', 'group',
+-- Returns the cursor, then the name of each thing that had to be created: 'stream', 'hash', 'group',
 -- or 'cursor' where the stream had been replaced by another one and is read from its beginning.
 
 local partition, events, group_name = KEYS[1], KEYS[2], ARGV[1]
@@ -25,11 +25,11 @@ end
 local wrong = other_than('hash', partition) or other_than('stream', events)
 if wrong then return wrong end
 
-local made = {}
+local created = {}
 
 if redis.call('EXISTS', events) == 0 then
   redis.call('XGROUP', 'CREATE', events, group_name, '0-0', 'MKSTREAM', 'ENTRIESREAD', 0)
-  made[#made + 1] = 'stream'
+  created[#created + 1] = 'stream'
 end
 
 local stream = fields_of(redis.call('XINFO', 'STREAM', events))
@@ -38,11 +38,11 @@ local cursor = redis.call('HGET', partition, 'cursor')
 
 if not cursor then
   -- A hash lost alone costs nothing: the group stands where the cursor stood. A group that somebody
-  -- else made, to watch the lag, stands anywhere; it does not know how many entries were read.
+  -- else created, to watch the lag, stands anywhere; it does not know how many entries were read.
   local ours = group and group['entries-read']
   cursor = ours and group['last-delivered-id'] or '0-0'
   redis.call('HSET', partition, 'cursor', cursor, 'entries', ours or 0)
-  made[#made + 1] = 'hash'
+  created[#created + 1] = 'hash'
 end
 
 if not cursor:match('^%d+%-%d+$') then
@@ -53,7 +53,7 @@ end
 if id_before(stream['last-generated-id'], cursor) then
   cursor = '0-0'
   redis.call('HSET', partition, 'cursor', cursor)
-  made[#made + 1] = 'cursor'
+  created[#created + 1] = 'cursor'
 end
 
 if not group then
@@ -62,9 +62,9 @@ if not group then
   if cursor == stream['last-generated-id'] then entries_read = stream['entries-added'] end
   if cursor == '0-0' then entries_read = 0 end
   redis.call('XGROUP', 'CREATE', events, group_name, cursor, 'ENTRIESREAD', entries_read)
-  made[#made + 1] = 'group'
+  created[#created + 1] = 'group'
 elseif group['last-delivered-id'] ~= cursor then
   redis.call('XGROUP', 'SETID', events, group_name, cursor, 'ENTRIESREAD', cursor == '0-0' and 0 or -1)
 end
 
-return {cursor, unpack(made)}
+return {cursor, unpack(created)}

@@ -192,7 +192,7 @@ end
 local function move_group()
   local group = redis.call('EXISTS', events) == 1 and find_group(events, group_name)
   if not group then
-    -- It, or the whole stream, vanished since the batch was read.
+    -- It, or the whole stream, went missing since the batch was read.
     redis.call('XGROUP', 'CREATE', events, group_name, batch.cursor, 'MKSTREAM', 'ENTRIESREAD', -1)
     return
   end

@@ -1,4 +1,4 @@
-"""The Lua scripts, as the server gets them."""
+"""How a Lua script is sent."""
 
 from collections.abc import Sequence
 from hashlib import sha1
@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from status_tracker.connection.url import Client
+from status_tracker.connection.client import Client
 
 
 class Script:
@@ -26,6 +26,6 @@ class Script:
         """Run it; the keys must share a slot."""
         rest = (len(keys), *keys, *args)
         try:
-            return await client.execute_command("EVALSHA", self._hash, *rest)
+            return await client.execute("EVALSHA", self._hash, *rest)
         except NoScriptError:
-            return await client.execute_command("EVAL", self._text, *rest)
+            return await client.execute("EVAL", self._text, *rest)

@@ -10,14 +10,14 @@ from typing import Any
 from msgspec import Struct
 from redis.exceptions import ResponseError
 
-from status_tracker.connection.url import Client
+from status_tracker.connection.client import Client, Command
 from status_tracker.keys import GROUP, Keys
 
 _NO_KEY = -2
 """What PTTL says where nothing is."""
 
 
-class PartitionView(Struct, frozen=True):
+class PartitionState(Struct, frozen=True):
     """What the keys say about a partition."""
 
     number: int
@@ -32,7 +32,7 @@ class PartitionView(Struct, frozen=True):
     """Seconds until the lease runs out; None without an owner, or where it does not run out."""
 
 
-class WorkerView(Struct, frozen=True):
+class WorkerState(Struct, frozen=True):
     """What the keys say about a worker."""
 
     name: str
@@ -41,37 +41,38 @@ class WorkerView(Struct, frozen=True):
     partitions: list[int]
 
 
-class Survey(Struct, frozen=True):
+class FleetState(Struct, frozen=True):
     """What the keys say at one moment."""
 
-    partitions: list[PartitionView]
-    workers: list[WorkerView]
+    partitions: list[PartitionState]
+    workers: list[WorkerState]
 
 
-class _State(Struct):
+class _Replies(Struct):
     """The replies about one partition."""
 
     owner: bytes | None
     lease_left: int
     cursor: bytes | None
-    groups: list[dict[str, Any]] | None
+    groups: list[list[Any]] | None
+    """``[[field, value, …], …]``"""
 
     @property
-    def group(self) -> dict[str, Any]:
+    def group(self) -> dict[bytes, Any]:
         """The group that is kept in step with the cursor; empty where it is missing."""
-        ours = (group for group in self.groups or () if group["name"] == GROUP.encode())
-        return next(ours, {})
+        groups = (dict(zip(each[::2], each[1::2], strict=True)) for each in self.groups or ())
+        return next((group for group in groups if group[b"name"] == GROUP.encode()), {})
 
     @property
     def position(self) -> str:
         """Where a worker would read on: as `attach.lua` finds it where the hash is lost."""
         position = self.cursor
-        if position is None and self.group.get("entries-read") is not None:
-            position = self.group["last-delivered-id"]
+        if position is None and self.group.get(b"entries-read") is not None:
+            position = self.group[b"last-delivered-id"]
         return _text(position) or "0-0"
 
 
-async def survey(client: Client, keys: Keys, partitions: int) -> Survey:
+async def read_fleet(client: Client, keys: Keys, partitions: int) -> FleetState:
     """Look at all partitions and workers, in two round trips.
 
     Raises one of `UNAVAILABLE`; where a key is of another type, the error names it.
@@ -85,71 +86,68 @@ async def survey(client: Client, keys: Keys, partitions: int) -> Survey:
             *chain.from_iterable(_about(keys, number) for number in numbers),
         ],
     )
-    now = time[0] * 1000 + time[1] // 1000
-    states = [_State(*replies[begin : begin + 4]) for begin in range(0, len(replies), 4)]
+    now = int(time[0]) * 1000 + int(time[1]) // 1000
+    found = [_Replies(*replies[begin : begin + 4]) for begin in range(0, len(replies), 4)]
     unread = await _ask(
         client,
         [
-            ("XRANGE", keys.events(number), f"({state.position}", "+", "COUNT", "1")
-            for number, state in zip(numbers, states, strict=True)
+            ("XRANGE", keys.events(number), f"({each.position}", "+", "COUNT", "1")
+            for number, each in zip(numbers, found, strict=True)
         ],
     )
-    views = [
-        _partition(number, state, entries, now)
-        for number, state, entries in zip(numbers, states, unread, strict=True)
+    states = [
+        _partition(number, each, entries, now)
+        for number, each, entries in zip(numbers, found, unread, strict=True)
     ]
-    return Survey(views, sorted(_workers(scores, views, now), key=lambda worker: worker.name))
+    workers = sorted(_workers(scores, states, now), key=lambda worker: worker.name)
+    return FleetState(states, workers)
 
 
-def _about(keys: Keys, number: int) -> Iterator[tuple[str, ...]]:
-    """Yield the commands whose replies are a partition's `_State`."""
+def _about(keys: Keys, number: int) -> Iterator[Command]:
+    """Yield the commands whose replies are a partition's `_Replies`."""
     yield "GET", keys.lease(number)
     yield "PTTL", keys.lease(number)
     yield "HGET", keys.partition(number).partition, "cursor"
-    yield "XINFO GROUPS", keys.events(number)
+    yield "XINFO", "GROUPS", keys.events(number)
 
 
-async def _ask(client: Client, commands: Sequence[tuple[str, ...]]) -> list[Any]:
+async def _ask(client: Client, commands: Sequence[Command]) -> list[Any]:
     """Return the replies to commands; None for a stream that is not there."""
-    pipeline = client.pipeline(transaction=False)
-    for command in commands:
-        # By their names: redis-py's cluster client has no method for a pipelined TIME.
-        pipeline.execute_command(*command)
-    replies = await pipeline.execute(raise_on_error=False)
+    replies = await client.execute_all(commands)
     for place, (command, reply) in enumerate(zip(commands, replies, strict=True)):
         if isinstance(reply, ResponseError):
             if "no such key" not in str(reply):
-                raise ResponseError(f"{' '.join(command)}: {reply}")
+                raise ResponseError(f"{' '.join(map(str, command))}: {reply}")
             replies[place] = None
         elif isinstance(reply, Exception):
             raise reply
     return replies
 
 
-def _partition(number: int, state: _State, unread: list[Any], now: int) -> PartitionView:
+def _partition(number: int, replies: _Replies, unread: list[Any], now: int) -> PartitionState:
     # The lease may have run out between the two commands.
-    owner = None if state.lease_left == _NO_KEY else state.owner
+    owner = None if replies.lease_left == _NO_KEY else replies.owner
     # An entry's ID begins with the time at which the server took it.
     waits = max(0, now - int(unread[0][0].partition(b"-")[0])) if unread else 0
-    return PartitionView(
+    return PartitionState(
         number,
         _text(owner),
-        _text(state.cursor),
-        state.group.get("lag") if unread else 0,
+        _text(replies.cursor),
+        replies.group.get(b"lag") if unread else 0,
         waits / 1000,
-        state.lease_left / 1000 if owner is not None and state.lease_left >= 0 else None,
+        replies.lease_left / 1000 if owner is not None and replies.lease_left >= 0 else None,
     )
 
 
 def _workers(
-    scores: list[bytes], partitions: list[PartitionView], now: int
-) -> Iterator[WorkerView]:
-    """Yield a view of each worker from the flat ``[name, score, …]``."""
+    scores: list[bytes], partitions: list[PartitionState], now: int
+) -> Iterator[WorkerState]:
+    """Yield the state of each worker from the flat ``[name, score, …]``."""
     for name, heartbeat in zip(scores[::2], scores[1::2], strict=True):
         worker = name.decode(errors="replace")
-        held = [view.number for view in partitions if view.owner == worker]
+        held = [state.number for state in partitions if state.owner == worker]
         age = now - min(max(float(heartbeat), 0.0), now)
-        yield WorkerView(worker, age / 1000, held)
+        yield WorkerState(worker, age / 1000, held)
 
 
 def _text(raw: bytes | None) -> str | None:

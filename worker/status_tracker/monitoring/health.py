@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from status_tracker.monitoring.fleet import PartitionView, Survey, WorkerView
-from status_tracker.settings import duration
+from status_tracker.monitoring.fleet import FleetState, PartitionState, WorkerState
+from status_tracker.units import duration
 
 
 class MaxLag(Struct, frozen=True):
@@ -27,7 +27,7 @@ class MaxLag(Struct, frozen=True):
         except ValueError as error:
             raise ValueError(f'{error}, or a number of entries: "1000"') from None
 
-    def excess(self, view: PartitionView) -> str | None:
+    def excess(self, view: PartitionState) -> str | None:
         """Say how far a partition lags that lags too far."""
         if self.seconds is not None and view.lag_seconds > self.seconds:
             return f"{view.lag_seconds:,.1f} s, over --max-lag {self.text}"
@@ -46,18 +46,18 @@ class Report(Struct, frozen=True):
 
     healthy: bool
     problems: list[str]
-    partitions: list[PartitionView]
-    workers: list[WorkerView]
+    partitions: list[PartitionState]
+    workers: list[WorkerState]
 
 
-def report(survey: Survey, max_lag: MaxLag | None) -> Report:
+def report(fleet: FleetState, max_lag: MaxLag | None) -> Report:
     """Say what is wrong in a deployment, if anything."""
-    problems = list(_problems(survey, max_lag))
-    return Report(not problems, problems, survey.partitions, survey.workers)
+    problems = list(_problems(fleet, max_lag))
+    return Report(not problems, problems, fleet.partitions, fleet.workers)
 
 
-def _problems(survey: Survey, max_lag: MaxLag | None) -> Iterator[str]:
-    for view in survey.partitions:
+def _problems(fleet: FleetState, max_lag: MaxLag | None) -> Iterator[str]:
+    for view in fleet.partitions:
         if view.owner is None:
             yield f"partition {view.number} has no owner"
         elif view.lease_left is None:

@@ -6,7 +6,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from status_tracker.engine.fleet import plan, unique_name
+from status_tracker.engine.assignment import assign
+from status_tracker.engine.fleet import unique_name
 
 NAMES = [f"worker-{number}" for number in range(8)]
 
@@ -18,7 +19,7 @@ owners = st.dictionaries(
 
 def carried_out(name: str, workers: set[str], held: dict[int, str | None]) -> int:
     """Let one worker do what is planned for it; return how many partitions changed hands."""
-    todo = plan(name, workers, held, len(held))
+    todo = assign(name, workers, held, len(held))
     for number in todo.give:
         held[number] = None
     for number in todo.take:
@@ -56,7 +57,7 @@ def test_all_who_see_the_same_want_different_things(
     workers: set[str], seen: dict[int, str | None]
 ) -> None:
     """No partition is wanted by two, none is taken that somebody has, and all shares add up."""
-    plans = {name: plan(name, workers, seen, 20) for name in workers}
+    plans = {name: assign(name, workers, seen, 20) for name in workers}
     wanted = Counter(number for each in plans.values() for number in each.take)
     assert all(count == 1 for count in wanted.values())
     assert all(seen[number] is None for number in wanted)
@@ -76,7 +77,7 @@ def test_more_workers_than_partitions() -> None:
 
 def test_an_unknown_partition_is_left_alone() -> None:
     """What a part of a cluster that is down has is neither free nor anybody's."""
-    todo = plan("worker-0", {"worker-0", "worker-1"}, {0: "worker-0", 3: None}, 4)
+    todo = assign("worker-0", {"worker-0", "worker-1"}, {0: "worker-0", 3: None}, 4)
     assert (todo.give, todo.take, todo.share) == ([], [3], 2)
 
 

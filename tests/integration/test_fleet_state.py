@@ -5,20 +5,20 @@ from pathlib import Path
 
 import pytest
 import redis
-from status_tracker.connection.url import Client as WorkerClient
-from status_tracker.connection.url import close, reach
+from status_tracker.connection.client import Client as WorkerClient
+from status_tracker.connection.url import reach
 from status_tracker.errors import ConfigError
 from status_tracker.keys import GROUP, Keys
-from status_tracker.metadata import agree, read_meta
-from status_tracker.monitoring.fleet import PartitionView, Survey, survey
+from status_tracker.metadata import ensure_deployment, read_deployment
+from status_tracker.monitoring.fleet import FleetState, PartitionState, read_fleet
 
 from tests.clusters import Cluster
 from tests.events import id_in, update
-from tests.integration.conftest import Line
+from tests.line import Line
 from tests.servers import Client, Server, binaries
 
 KEYS = Keys("status", "single")
-NOTHING = PartitionView(0, None, None, 0, 0, None)
+NOTHING = PartitionState(0, None, None, 0, 0, None)
 
 
 @pytest.fixture
@@ -26,12 +26,12 @@ async def client(server: Server) -> AsyncIterator[WorkerClient]:
     """The client that looks."""
     client = await reach(server.url)
     yield client
-    await close(client)
+    await client.close()
 
 
-async def first(client: WorkerClient) -> PartitionView:
+async def first(client: WorkerClient) -> PartitionState:
     """Look at partition 0."""
-    return (await survey(client, KEYS, 1)).partitions[0]
+    return (await read_fleet(client, KEYS, 1)).partitions[0]
 
 
 def server_now(client: Client) -> int:
@@ -55,8 +55,8 @@ def dump(server: Server) -> dict[bytes, object]:
 
 async def test_missing_keys_are_no_error(client: WorkerClient) -> None:
     """A deployment whose first worker has not begun can be looked at."""
-    assert await survey(client, KEYS, 2) == Survey(
-        [NOTHING, PartitionView(1, None, None, 0, 0, None)], []
+    assert await read_fleet(client, KEYS, 2) == FleetState(
+        [NOTHING, PartitionState(1, None, None, 0, 0, None)], []
     )
 
 
@@ -73,7 +73,7 @@ async def test_lag_on_the_way(
     assert (seen.cursor, seen.lag) == (ids[1], 3)
     assert seen.lag_seconds == pytest.approx(90, abs=5)
     await partition.turn()
-    assert await first(client) == PartitionView(0, None, ids[-1], 0, 0, None)
+    assert await first(client) == PartitionState(0, None, ids[-1], 0, 0, None)
 
 
 async def test_lag_of_a_stream_without_a_group(
@@ -128,7 +128,7 @@ async def test_leases(client: WorkerClient, redis_client: Client) -> None:
     """A lease has its owner and its end; one that somebody made without an end has none."""
     redis_client.set(KEYS.lease(0), "one", px=60_000)
     redis_client.set(KEYS.lease(1), "two")
-    held, endless, free = (await survey(client, KEYS, 3)).partitions
+    held, endless, free = (await read_fleet(client, KEYS, 3)).partitions
     assert held.owner == "one"
     assert held.lease_left == pytest.approx(60, abs=30)
     assert (endless.owner, endless.lease_left) == ("two", None)
@@ -141,7 +141,7 @@ async def test_workers(client: WorkerClient, redis_client: Client) -> None:
     redis_client.zadd(KEYS.workers, {"two": now - 60_000, "one": now - 20_000})
     for number, owner in enumerate(["two", "gone", "two"]):
         redis_client.set(KEYS.lease(number), owner)
-    seen = await survey(client, KEYS, 3)
+    seen = await read_fleet(client, KEYS, 3)
     one, two = seen.workers
     assert (one.name, one.partitions) == ("one", [])
     assert one.heartbeat_age == pytest.approx(20, abs=5)
@@ -176,10 +176,10 @@ async def test_nothing_is_written(
     before = dump(server)
     client = await reach(server.url.replace("//", "//viewer:s3cret@"))
     try:
-        keys, partitions = await read_meta(client, "status")
-        seen = await survey(client, keys, partitions)
+        keys, partitions = await read_deployment(client, "status")
+        seen = await read_fleet(client, keys, partitions)
     finally:
-        await close(client)
+        await client.close()
         redis_client.acl_deluser("viewer")
     assert [each.lag for each in seen.partitions] == [3, 0]
     assert dump(server) == before
@@ -189,14 +189,14 @@ async def test_the_cluster_layout_on_one_server(
     client: WorkerClient, redis_client: Client, line: Callable[..., Line]
 ) -> None:
     """A deployment that will grow into a cluster looks the same."""
-    keys = await agree(client, "status", 4, "cluster")
+    keys = await ensure_deployment(client, "status", 4, "cluster")
     partition = line(number=2, layout="cluster")
     await partition.attach()
     redis_client.xadd(keys.events(2), {"data": update(id_in(2), "pending")})
     redis_client.set(keys.lease(2), "one", px=60_000)
-    found, partitions = await read_meta(client, "status")
+    found, partitions = await read_deployment(client, "status")
     assert (found.layout, partitions) == ("cluster", 4)
-    seen = (await survey(client, found, partitions)).partitions
+    seen = (await read_fleet(client, found, partitions)).partitions
     assert [each.lag for each in seen] == [0, 0, 1, 0]
     assert [each.owner for each in seen] == [None, None, "one", None]
 
@@ -207,18 +207,21 @@ async def test_a_real_cluster(tmp_path: Path) -> None:
     with Cluster(binaries()["valkey"], tmp_path) as cluster:
         client = await reach(cluster.url)
         try:
-            keys = await agree(client, "status", partitions, "auto")
+            keys = await ensure_deployment(client, "status", partitions, "auto")
             for number in range(partitions):
                 stream = keys.events(number)
-                await client.xgroup_create(stream, GROUP, "0-0", mkstream=True, entries_read=0)
+                await client.execute(
+                    *("XGROUP", "CREATE", stream, GROUP, "0-0", "MKSTREAM", "ENTRIESREAD", 0)
+                )
                 for _ in range(number):
-                    await client.xadd(stream, {"data": "{}"})
-                await client.set(keys.lease(number), f"worker-{number % 2}", px=60_000)
-            await client.zadd(keys.workers, {"worker-0": 1, "worker-1": 1})
-            found, count = await read_meta(client, "status")
-            seen = await survey(client, found, count)
+                    await client.execute("XADD", stream, "*", "data", "{}")
+                owner = f"worker-{number % 2}"
+                await client.execute("SET", keys.lease(number), owner, "PX", 60_000)
+            await client.execute("ZADD", keys.workers, 1, "worker-0", 1, "worker-1")
+            found, count = await read_deployment(client, "status")
+            seen = await read_fleet(client, found, count)
         finally:
-            await close(client)
+            await client.close()
         masters = {cluster.master_of(keys.events(number)).port for number in range(partitions)}
     assert len(masters) > 1
     assert [each.lag for each in seen.partitions] == list(range(partitions))
@@ -245,7 +248,7 @@ async def test_a_deployment_that_cannot_be_looked_at(
         redis_client.hset(KEYS.meta, mapping=meta if says.startswith("no") else whole | meta)
     before = redis_client.hgetall(KEYS.meta)
     with pytest.raises(ConfigError, match=says):
-        await read_meta(client, "status")
+        await read_deployment(client, "status")
     assert redis_client.hgetall(KEYS.meta) == before
 
 
@@ -253,4 +256,4 @@ async def test_a_meta_key_of_another_type(client: WorkerClient, redis_client: Cl
     """Somebody else's key under the prefix is named."""
     redis_client.set(KEYS.meta, "mine")
     with pytest.raises(ConfigError, match="status:meta is not the hash of a deployment"):
-        await read_meta(client, "status")
+        await read_deployment(client, "status")

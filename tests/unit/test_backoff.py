@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from redis.exceptions import ConnectionError as NotReachedError
 from redis.exceptions import ResponseError
-from status_tracker.engine.backoff import Outage
+from status_tracker.engine.backoff import Backoff
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -17,46 +17,46 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def test_one_speaks_for_all(caplog: pytest.LogCaptureFixture) -> None:
     """Many partitions meet the same trouble; its end is that of the last one."""
-    outage = Outage("server")
-    outage.note("one", NotReachedError("gone"))
-    outage.note("two", NotReachedError("gone away"))
-    outage.note("one", NotReachedError("gone"))
+    backoff = Backoff("server")
+    backoff.failed("one", NotReachedError("gone"))
+    backoff.failed("two", NotReachedError("gone away"))
+    backoff.failed("one", NotReachedError("gone"))
     assert messages(caplog) == ["server: gone; trying again until it works"]
-    outage.over("one")
-    outage.over("one")
+    backoff.succeeded("one")
+    backoff.succeeded("one")
     assert messages(caplog) == []
-    outage.over("two")
+    backoff.succeeded("two")
     assert messages(caplog) == ["server: works again"]
 
 
 def test_another_trouble_is_said_too(caplog: pytest.LogCaptureFixture) -> None:
     """Out of reach and full are two things, even if one follows the other."""
-    outage = Outage("server")
-    outage.note("one", NotReachedError("gone"))
-    outage.note("one", ResponseError("full"))
+    backoff = Backoff("server")
+    backoff.failed("one", NotReachedError("gone"))
+    backoff.failed("one", ResponseError("full"))
     assert len(messages(caplog)) == 2
-    outage.over("one")
+    backoff.succeeded("one")
     assert messages(caplog) == ["server: works again"]
 
 
 def test_who_was_given_up_found_nothing_mended(caplog: pytest.LogCaptureFixture) -> None:
     """A partition that moved to another worker in an outage says nothing of its end."""
-    outage = Outage("server")
-    outage.note("one", NotReachedError("gone"))
+    backoff = Backoff("server")
+    backoff.failed("one", NotReachedError("gone"))
     messages(caplog)
-    outage.forget("one")
+    backoff.forget("one")
     assert messages(caplog) == []
-    outage.note("two", NotReachedError("gone"))
+    backoff.failed("two", NotReachedError("gone"))
     assert messages(caplog) == ["server: gone; trying again until it works"]
 
 
 async def test_a_stop_ends_the_waiting(caplog: pytest.LogCaptureFixture) -> None:
     """Neither a wait that has begun nor one that begins later holds a stop up."""
-    outage, stop = Outage("server"), asyncio.Event()
+    backoff, stop = Backoff("server"), asyncio.Event()
     async with asyncio.timeout(10):
-        waiting = asyncio.create_task(outage.wait_out("one", NotReachedError("gone"), stop))
+        waiting = asyncio.create_task(backoff.wait("one", NotReachedError("gone"), stop))
         await asyncio.sleep(0)
         stop.set()
         await waiting
-        await outage.wait_out("two", ResponseError("full"), stop)
+        await backoff.wait("two", ResponseError("full"), stop)
     assert len(messages(caplog)) == 1

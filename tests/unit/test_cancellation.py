@@ -2,7 +2,7 @@
 
 import asyncio
 
-from status_tracker.engine.partition import cancelled
+from status_tracker.cancellation import cancelled
 
 
 async def test_a_swallowed_cancellation_is_repeated() -> None:

@@ -1,0 +1,183 @@
+"""The server's half of a partition without a server: what `commit.lua` does, on a few dicts."""
+
+import asyncio
+from bisect import bisect
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from status_tracker.decode import Entry
+from status_tracker.engine.batch import Batch, Wanted
+from status_tracker.engine.commit import commit_call
+from status_tracker.engine.statuses import Statuses
+from status_tracker.fold import Corrupt
+from status_tracker.keys import Keys
+from status_tracker.lua.attach import Attached
+from status_tracker.lua.commit import CursorMovedError, Payload, StatusChangedError
+from status_tracker.models import AssetStatus, Kind, TaskStatus
+
+from tests.line import Line, builder
+from tests.unit.folding import text
+
+KEYS = Keys("status", "single")
+OWN = KEYS.partition(0)
+PLENTY = 10**9
+
+STATUSES: dict[Kind, Any] = {"task": TaskStatus, "asset": AssetStatus}
+
+T = TypeVar("T")
+
+
+class MemoryStore:
+    """The keys of partition 0."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.last = (0, 0)
+        self.cursor = "0-0"
+        self.read_in_all = 0
+        self.statuses: dict[str, str] = {}
+        self.corrupt: dict[tuple[Kind, str], Corrupt] = {}
+        self.phases: dict[str, dict[str, float]] = {}
+        self.counts: dict[str, dict[str, int]] = {}
+        self.changes: list[object] = []
+        self.rejected: list[tuple[str, str, bytes]] = []
+        self.forwards: list[tuple[str, bytes]] = []
+        self.loaded: list[tuple[Kind, str]] = []
+        """What was loaded since somebody emptied it."""
+        self.refused = 0
+        """How many commits were: an entity was created that has a status."""
+
+    def add(self, *entries: Entry) -> None:
+        """Add entries to the stream; one whose ID is not after the last one's gets the next ID."""
+        for entry_id, fields in entries:
+            ms, seq = as_numbers(entry_id.decode())
+            if self.entries:
+                ms, seq = max((ms, seq), (self.last[0], self.last[1] + 1))
+            self.last = ms, seq
+            self.entries.append((f"{ms}-{seq}".encode(), fields))
+
+    async def attach(self) -> Attached:
+        """Find the cursor; nothing is ever missing."""
+        return Attached(self.cursor, ())
+
+    async def read(self, cursor: str, *, count: int, block: int | None) -> list[Entry]:
+        """Read entries after the cursor, without waiting for any."""
+        del block
+        await asyncio.sleep(0)
+        begin = bisect(
+            self.entries, as_numbers(cursor), key=lambda entry: as_numbers(entry[0].decode())
+        )
+        return self.entries[begin : begin + count]
+
+    async def load(self, wanted: Wanted) -> Mapping[Kind, Statuses]:
+        """Load statuses."""
+        await asyncio.sleep(0)
+        loaded: dict[Kind, Statuses] = {}
+        for kind, ids in wanted.items():
+            found = loaded[kind] = Statuses()
+            self.loaded += [(kind, entity_id) for entity_id in ids]
+            for entity_id in ids:
+                document = self.statuses.get(OWN.status(kind, entity_id))
+                if document is None:
+                    found.without[entity_id] = self.corrupt.get((kind, entity_id))
+                else:
+                    status = msgspec.json.decode(document, type=STATUSES[kind])
+                    found.known[entity_id] = status
+        return loaded
+
+    async def commit(self, batch: Batch) -> int:
+        """Write a batch as the script does; refuse it as the script does."""
+        await asyncio.sleep(0)
+        forwards = {KEYS.events(number): found for number, found in batch.forwards.items()}
+        keys, args = commit_call(batch, OWN, forwards, max_changes=PLENTY, max_rejected=PLENTY)
+        _, packed, *raw = args
+        assert isinstance(packed, bytes)
+        self._write(keys, msgspec.msgpack.decode(packed, type=Payload), raw)
+        return 0
+
+    def _write(self, keys: list[str], batch: Payload, raw: Sequence[str | bytes]) -> None:
+        counts, rest = keys[4:6], keys[6:]
+        statuses, rest = rest[: len(batch.documents)], rest[len(batch.documents) :]
+        phases, forwards = rest[: len(batch.phases)], rest[len(batch.phases) :]
+        if batch.read_from != self.cursor:
+            raise CursorMovedError(self.cursor)
+        taken = {OWN.status(*entity) for entity in self.corrupt}
+        for key, expected in zip(statuses, batch.expected, strict=True):
+            if self.statuses.get(key, "") != expected or key in taken:
+                self.refused += 1
+                raise StatusChangedError(key, was_known=expected != "")
+        self.statuses |= zip(statuses, batch.documents, strict=True)
+        for key, moves in zip(phases, batch.phases, strict=True):
+            ids = self.phases.setdefault(key, {})
+            for entity_id in moves.left:
+                del ids[entity_id]
+            ids |= zip(moves.entered[1::2], map(float, moves.entered[::2]), strict=True)
+        for key, differences in zip(counts, batch.counts, strict=True):
+            for phase, difference in zip(differences[::2], differences[1::2], strict=True):
+                held = self.counts.setdefault(key, {})
+                held[str(phase)] = held.get(str(phase), 0) + int(difference)
+        self.changes += map(msgspec.json.decode, batch.changes)
+        data = [each if isinstance(each, bytes) else each.encode() for each in raw]
+        for entry, kept in zip(batch.rejected, data, strict=False):
+            self.rejected.append((entry["reason"], entry["id"], kept))
+        streams = [
+            key for key, many in zip(forwards, batch.forwards, strict=True) for _ in range(many)
+        ]
+        self.forwards += zip(streams, data[len(batch.rejected) :], strict=True)
+        self.cursor = batch.cursor
+        self.read_in_all += batch.entries
+
+
+class Loop:
+    """Takes entries batch by batch, without an event loop."""
+
+    def __init__(
+        self, store: MemoryStore | None = None, *, partitions: int = 1, live_statuses: int = 1000
+    ) -> None:
+        self.store = store or MemoryStore()
+        own = builder(stream=OWN.events, partitions=partitions, live_statuses=live_statuses)
+        self._line = Line(self.store, OWN, own)
+        self.restart()
+
+    @property
+    def loaded(self) -> list[tuple[Kind, str]]:
+        """What the last batch had to load."""
+        return self.store.loaded
+
+    def restart(self) -> None:
+        """Begin with nothing in memory, where the last batch ended."""
+        finished(self._line.attach())
+
+    def run(self, *entries: Entry) -> Batch:
+        """Take entries as one batch."""
+        self.store.add(*entries)
+        self.store.loaded = []
+        return finished(self._line.turn())
+
+
+def finished(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that waits for nothing."""
+    try:
+        while True:
+            work.send(None)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+
+
+def as_numbers(entry_id: str) -> tuple[int, int]:
+    """Return an entry's ID in a form that can be compared."""
+    ms, seq = entry_id.split("-")
+    return int(ms), int(seq)
+
+
+def entry(data: bytes | None, entry_id: str = "1700000000000-0") -> Entry:
+    """Return an entry as the server sends it; None for one that has another field only."""
+    fields: Sequence[bytes] = [b"text", b"hello"] if data is None else [b"data", data]
+    return entry_id.encode(), fields
+
+
+def published(document: str) -> str:
+    """Return a status in the spelling of `text`."""
+    return text(document.encode())

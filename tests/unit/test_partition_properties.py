@@ -1,0 +1,168 @@
+"""What must hold of the real loop for any stream, wherever it is cut and whatever goes wrong."""
+
+import asyncio
+from itertools import cycle
+from typing import NamedTuple
+
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.exceptions import ConnectionError as LostConnectionError
+from status_tracker.decode import Entry
+from status_tracker.engine.backoff import Backoff
+from status_tracker.engine.batch import Batch
+from status_tracker.engine.partition import Partition, Totals
+
+from tests.line import builder
+from tests.model import Model, canonical
+from tests.unit.folding import text
+from tests.unit.memory import KEYS, OWN, MemoryStore, entry
+from tests.unit.streams import Event, streams, trials
+
+PARTITIONS = 2
+
+HEALTHY, LOST_BEFORE, LOST_AFTER = range(3)
+"""What becomes of a commit: it is written, or the connection is lost before that, or after it."""
+
+
+class Server(MemoryStore):
+    """Keys whose stream grows while it is read, and that are lost from time to time."""
+
+    def __init__(self, stream: list[Event], arrivals: list[int], troubles: list[int]) -> None:
+        super().__init__()
+        self._waiting = [entry(each.data, each.id) for each in reversed(stream)]
+        self._arrivals = cycle(arrivals)
+        self._troubles = cycle(troubles)
+        self.drained = asyncio.Event()
+
+    async def read(self, cursor: str, *, count: int, block: int | None) -> list[Entry]:
+        """Read entries; between two reads, more come."""
+        for _ in range(min(next(self._arrivals), len(self._waiting))):
+            self.entries.append(self._waiting.pop())
+        found = await super().read(cursor, count=count, block=block)
+        if not found and not self._waiting and cursor == self.cursor:
+            self.drained.set()
+        return found
+
+    async def commit(self, batch: Batch) -> int:
+        """Write a batch, or lose the connection."""
+        trouble = next(self._troubles)
+        if trouble == LOST_BEFORE:
+            raise LostConnectionError("lost")
+        dropped = await super().commit(batch)
+        if trouble == LOST_AFTER:
+            raise LostConnectionError("lost")
+        return dropped
+
+
+async def _all_is_well() -> None:
+    """Find the deployment as it was."""
+
+
+def compare(store: MemoryStore, model: Model) -> None:
+    """Compare all that is written with what the contract wants written."""
+    documents = {key: text(document.encode()) for key, document in store.statuses.items()}
+    assert documents == {
+        f"status:{kind}:{entity_id}": text(document)
+        for (kind, entity_id), document in model.statuses.items()
+    }
+    index = {key: ids for key, ids in store.phases.items() if ids}
+    assert index == {
+        f"status:phase:{kind}:{phase}": ids for (kind, phase), ids in model.phases.items()
+    }
+    counts = {
+        f"status:phase:{key.rpartition(':')[2]}:{phase}": count
+        for key, phases in store.counts.items()
+        for phase, count in phases.items()
+        if count
+    }
+    assert counts == {key: len(ids) for key, ids in index.items()}
+    assert list(map(canonical, store.changes)) == list(map(canonical, model.changes))
+    assert store.rejected == [(each.reason, each.id, each.data) for each in model.rejected]
+    forwards = [(KEYS.events(each.partition), each.data) for each in model.forwards]
+    assert sorted(store.forwards) == sorted(forwards)
+    assert store.read_in_all == model.entries[0]
+
+
+class Circumstances(NamedTuple):
+    """What must make no difference to what is written."""
+
+    arrivals: list[int]
+    """How many entries come between two reads, over and over."""
+    troubles: list[int]
+    """What becomes of each commit, over and over."""
+    owners: int
+    batch_entries: int
+    live_statuses: int
+
+
+CIRCUMSTANCES = st.builds(
+    Circumstances,
+    arrivals=st.lists(st.integers(0, 60), min_size=1, max_size=5).filter(any),
+    troubles=st.lists(st.sampled_from([HEALTHY, HEALTHY, LOST_BEFORE, LOST_AFTER]), max_size=6).map(
+        lambda drawn: [*drawn, HEALTHY]
+    ),
+    owners=st.sampled_from([1, 1, 2]),
+    batch_entries=st.sampled_from([1, 3, 10, 25, 1000]),
+    live_statuses=st.sampled_from([0, 1, 2, 1000]),
+)
+
+
+def run(stream: list[Event], circumstances: Circumstances) -> tuple[Server, Totals]:
+    """Run the loop until nothing is left, by one owner or by several who know nothing of it."""
+    return asyncio.run(_run(stream, circumstances))
+
+
+async def _run(stream: list[Event], circumstances: Circumstances) -> tuple[Server, Totals]:
+    arrivals, troubles, owners, batch_entries, live_statuses = circumstances
+    server, totals = Server(stream, arrivals, troubles), Totals()
+    partitions = [
+        Partition(
+            0,
+            server,
+            builder(stream=OWN.events, partitions=PARTITIONS, live_statuses=live_statuses),
+            _all_is_well,
+            totals,
+            backoff=Backoff("server", first_delay=0),
+            batch_entries=batch_entries,
+            batch_bytes=10_000,
+        )
+        for _ in range(owners)
+    ]
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        for partition in partitions:
+            group.create_task(partition.run())
+        await server.drained.wait()
+        for partition in partitions:
+            partition.stop()
+    return server, totals
+
+
+@given(streams(PARTITIONS), CIRCUMSTANCES)
+@trials(200)
+def test_what_is_written_is_what_the_contract_wants(
+    stream: list[Event], circumstances: Circumstances
+) -> None:
+    """However a stream arrives and is cut, whoever reads it, whatever is lost or let go.
+
+    So it is the same as of one batch, and no entry has its effect twice.
+    """
+    model = Model(PARTITIONS)
+    for each in stream:
+        model.apply(0, *each)
+    server, _ = run(stream, circumstances)
+    compare(server, model)
+
+
+@given(streams(PARTITIONS), st.sampled_from([1, 10, 1000]))
+@trials(60)
+def test_every_entry_has_one_outcome(stream: list[Event], batch_entries: int) -> None:
+    """Each entry is applied, or a duplicate, or forwarded, or rejected: none is lost or doubled."""
+    model = Model(PARTITIONS)
+    for each in stream:
+        model.apply(0, *each)
+    _, totals = run(stream, Circumstances([20], [HEALTHY], 1, batch_entries, 9))
+    assert totals.read == len(stream)
+    assert totals.applied == model.applied
+    assert totals.duplicates == model.duplicates
+    assert totals.forwarded == len(model.forwards)
+    assert totals.rejected == len(model.rejected)

@@ -1,0 +1,98 @@
+"""Write everything that one batch does, or nothing at all. What is said and answered is pure."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from status_tracker.connection.client import Client
+from status_tracker.lua.script import Script
+
+_script = Script("commit")
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class CursorMovedError(Exception):
+    """The partition's cursor is not the one the batch was read from; nothing was written."""
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__(cursor)
+        self.cursor = cursor
+        """Where it is instead; "" where the partition's hash is missing."""
+
+
+class StatusChangedError(Exception):
+    """A status key does not hold what the batch was folded from; nothing was written."""
+
+    def __init__(self, key: str, *, was_known: bool) -> None:
+        super().__init__(key)
+        self.was_known = was_known
+        """Whether the batch was folded from a status, and not from none."""
+
+
+class PhaseMoves(Struct):
+    """What a batch does to the set of ids in one phase."""
+
+    entered: list[str] = []
+    """``[score, id, score, id, …]``; scores as text, which Lua would make of numbers slowly."""
+    left: list[str] = []
+
+
+class Payload(Struct):
+    """The batch as `commit.lua` takes it; the fields are explained there.
+
+    Documents are text, for the server's msgpack knows strings but no binary.
+    """
+
+    read_from: str
+    cursor: str
+    entries: int
+    documents: list[str]
+    expected: list[str]
+    phases: list[PhaseMoves]
+    counts: list[list[str | int]]
+    changes: list[str]
+    rejected: list[dict[str, str]]
+    forwards: list[int]
+    max_changes: int
+    max_rejected: int
+
+
+class Call(NamedTuple):
+    """KEYS and ARGV of one commit."""
+
+    keys: list[str]
+    args: list[str | bytes]
+
+
+def call(
+    *,
+    partition: str,
+    events: str,
+    changes: str,
+    rejected: str,
+    counts: Sequence[str],
+    statuses: Sequence[str],
+    phases: Sequence[str],
+    forwards: Sequence[str],
+    group: str,
+    payload: Payload,
+    raw: Sequence[bytes],
+) -> Call:
+    """Return what the script is called with; `raw` are the bytes of what is not applied here."""
+    keys = [partition, events, changes, rejected, *counts, *statuses, *phases, *forwards]
+    return Call(keys, [group, _encode(payload), *raw])
+
+
+async def commit(client: Client, call: Call) -> int:
+    """Commit; return how many rejected entries `max_rejected` pushed out.
+
+    Raises `CursorMovedError` or `StatusChangedError` where nothing was written because of that.
+    """
+    outcome, value, *expected = await _script.run(client, call.keys, call.args)
+    if outcome == b"changed":
+        raise StatusChangedError(value.decode(), was_known=expected != [b""])
+    if outcome == b"moved":
+        raise CursorMovedError(value.decode())
+    return int(value)

@@ -1,0 +1,32 @@
+"""Durations and sizes, as people write them in files, variables and options."""
+
+import re
+from typing import Any, ClassVar
+
+
+class Milliseconds(int):
+    """A duration."""
+
+    units: ClassVar = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+    examples: ClassVar = '"250ms", "5s", "2m" or "1h"'
+
+
+class Bytes(int):
+    """A size."""
+
+    units: ClassVar = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+    examples: ClassVar = '"500B", "64KiB", "8MiB" or "1GiB"'
+
+
+def quantity(unit: Any, text: str) -> Any:
+    """Read a quantity of a unit; raises ValueError, which says how to write one."""
+    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)\s*([A-Za-z]+)", text.strip())
+    if match and match[2] in unit.units:
+        return unit(float(match[1]) * unit.units[match[2]])
+    raise ValueError(f"{text!r}: write {unit.examples}")
+
+
+def duration(text: str) -> Milliseconds:
+    """Read a duration; raises ValueError where it is none."""
+    read: Milliseconds = quantity(Milliseconds, text)
+    return read
