@@ -8,7 +8,7 @@ from typing import Any
 import redis
 from redis.crc import key_slot
 
-from tests.servers import Client, Running, Server, free_port, wait_until
+from tests.servers import Redis, Running, Server, free_port, wait_until
 
 MASTERS = 3
 SLOTS = 16_384
@@ -49,7 +49,7 @@ class Node(Server):
         return str(self.cluster("MYID"))
 
 
-class Cluster(Running):
+class ServerCluster(Running):
     """Six nodes: at first the first three are masters, and the others their replicas."""
 
     def __init__(self, binary: Path, folder: Path, *options: str) -> None:
@@ -81,7 +81,7 @@ class Cluster(Running):
         for node in self.nodes:
             node.stop(signal.SIGKILL)
 
-    def client(self) -> Client:
+    def client(self) -> Redis:
         """Return a client of the cluster; in its replies, which are text, any bytes survive."""
         return redis.RedisCluster(
             host="127.0.0.1",
@@ -175,7 +175,7 @@ class Move:
     TRYAGAIN to work on keys of which some have left. After the end it says MOVED.
     """
 
-    def __init__(self, cluster: Cluster, key: str, source: Node, target: Node) -> None:
+    def __init__(self, cluster: ServerCluster, key: str, source: Node, target: Node) -> None:
         self.source = source
         self.target = target
         self._cluster = cluster

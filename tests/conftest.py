@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Client, Server, binaries
+from tests.servers import Redis, Server, binaries
 
 
 @pytest.fixture(scope="session", params=binaries().items(), ids=lambda item: item[0])
@@ -28,7 +28,7 @@ def server(shared_server: Server) -> Server:
 
 
 @pytest.fixture
-def redis_client(server: Server) -> Iterator[Client]:
+def redis_client(server: Server) -> Iterator[Redis]:
     """A blocking client for what a producer or a dashboard would do; its replies are text."""
     with server.client() as client:
         yield client

@@ -5,7 +5,7 @@ from typing import Any
 
 from status_tracker.keys import Keys, partition_of
 
-from tests.servers import Client
+from tests.servers import Redis
 
 NOW = 1_700_000_000_000
 """An `updatedAt` long ago, so that no server's clock finds it in the future."""
@@ -17,7 +17,7 @@ def update(entity_id: str, phase: str, at: float = NOW, kind: str = "task", **fi
     return json.dumps(event).encode()
 
 
-def add(client: Client, data: bytes, *, keys: Keys, partitions: int = 4) -> str:
+def add(client: Redis, data: bytes, *, keys: Keys, partitions: int = 4) -> str:
     """Add an update to its entity's stream, as a careful producer does; return the entry's ID."""
     number = partition_of(json.loads(data)["id"], partitions)
     return str(client.xadd(keys.events(number), {"data": data}))

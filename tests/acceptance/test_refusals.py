@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.tracker import tracker
-from tests.servers import Client, Server
+from tests.servers import Redis, Server
 
 
 def refusal(folder: Path, *arguments: str, **environment: str) -> str:
@@ -37,7 +37,7 @@ def test_a_lifecycle_that_cannot_work(tmp_path: Path) -> None:
     ],
 )
 def test_another_deployment(
-    server: Server, redis_client: Client, tmp_path: Path, arguments: list[str], named: str
+    server: Server, redis_client: Redis, tmp_path: Path, arguments: list[str], named: str
 ) -> None:
     """A worker that would read other streams is refused with both values."""
     created = {"version": "1", "partitions": "4", "layout": "single"}
@@ -47,7 +47,7 @@ def test_another_deployment(
 
 
 def test_a_deployment_that_becomes_another_one(
-    server: Server, redis_client: Client, tmp_path: Path
+    server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     """A restore of another deployment under a running worker ends it, too."""
     with tracker(tmp_path, "--redis-url", server.url) as running:
@@ -78,7 +78,7 @@ def test_a_url_that_cannot_be_used(tmp_path: Path, url: str) -> None:
     assert "s3cret" not in line
 
 
-def test_a_password_that_is_wrong(server: Server, redis_client: Client, tmp_path: Path) -> None:
+def test_a_password_that_is_wrong(server: Server, redis_client: Redis, tmp_path: Path) -> None:
     """Waiting would not mend it, so it is refused; the right one works and is never logged."""
     redis_client.acl_setuser(
         "tracker", enabled=True, passwords=["+s3cret"], keys=["*"], commands=["+@all"]

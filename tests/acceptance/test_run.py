@@ -10,7 +10,7 @@ from status_tracker.keys import Keys, Layout
 
 from tests.acceptance.producers import produce
 from tests.acceptance.tracker import assert_as_modelled, drained, tracker
-from tests.servers import Client, Server, wait_until
+from tests.servers import Redis, Server, wait_until
 
 SINGLE = Keys("status", "single")
 
@@ -18,14 +18,14 @@ STOPS_WITHIN = 3.0
 """Seconds: one to stop, and two for a slow machine."""
 
 
-def has_more(client: Client, changes: int) -> bool:
+def has_more(client: Redis, changes: int) -> bool:
     """Tell whether a worker has committed since there were so many changes."""
     return int(client.xlen("status:changes")) > changes
 
 
 @pytest.mark.parametrize("layout", ["single", "cluster"])
 def test_thousands_of_updates_end_as_modelled(
-    server: Server, redis_client: Client, tmp_path: Path, layout: Layout
+    server: Server, redis_client: Redis, tmp_path: Path, layout: Layout
 ) -> None:
     """The whole line, in both layouts, with half of the updates there before the worker is."""
     keys = Keys("status", layout)
@@ -42,7 +42,7 @@ def test_thousands_of_updates_end_as_modelled(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_stops_within_a_second_and_loses_nothing(
-    server: Server, redis_client: Client, tmp_path: Path, number: signal.Signals
+    server: Server, redis_client: Redis, tmp_path: Path, number: signal.Signals
 ) -> None:
     """A stop in the middle of a backlog ends in exit code 0, and the next worker goes on."""
     produce(redis_client, SINGLE, seed=3, count=20_000)
@@ -56,7 +56,7 @@ def test_stops_within_a_second_and_loses_nothing(
 
 
 def test_a_hangup_that_is_ignored_stays_ignored(
-    server: Server, redis_client: Client, tmp_path: Path
+    server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     """Under `nohup` a worker goes on when its terminal is closed."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -79,7 +79,7 @@ def test_an_idle_worker_stops_too(server: Server, tmp_path: Path) -> None:
 
 
 def test_kill_and_restart_end_as_modelled(
-    server: Server, redis_client: Client, tmp_path: Path
+    server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     """Kill -9 in the middle of the work, five times over, neither loses nor repeats an effect."""
     interrupted = 0
@@ -97,7 +97,7 @@ def test_kill_and_restart_end_as_modelled(
 
 
 def test_two_workers_at_once_end_as_modelled(
-    server: Server, redis_client: Client, tmp_path: Path
+    server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     """They share the partitions while the updates come: the effects are those of one."""
     with (
@@ -110,7 +110,7 @@ def test_two_workers_at_once_end_as_modelled(
     assert_as_modelled(redis_client, SINGLE)
 
 
-def test_reads_over_a_unix_socket(server: Server, redis_client: Client, tmp_path: Path) -> None:
+def test_reads_over_a_unix_socket(server: Server, redis_client: Redis, tmp_path: Path) -> None:
     """A `unix://` URL is as good as a `redis://` one; the database may be a query."""
     produce(redis_client, SINGLE, seed=5, count=100)
     with tracker(tmp_path, STATUS_REDIS_URL=f"unix://{server.socket}?db=0"):

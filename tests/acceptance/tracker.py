@@ -14,7 +14,7 @@ from status_tracker.keys import Keys
 from status_tracker.models import PHASES
 
 from tests.model import Model, Rejection, canonical
-from tests.servers import Client, wait_until
+from tests.servers import Redis, wait_until
 
 SOON = {"STATUS_LEASE_TTL": "2s", "STATUS_HEARTBEAT": "100ms"}
 """For tests that kill workers: the default leaves a dead worker's partitions alone for 10 s."""
@@ -78,7 +78,7 @@ def tracker(folder: Path, *arguments: str, **environment: str) -> Iterator[Track
         process.kill()
 
 
-def drained(client: Client, keys: Keys, partitions: int = 4) -> bool:
+def drained(client: Redis, keys: Keys, partitions: int = 4) -> bool:
     """Tell whether every partition's cursor stands at the end of its stream."""
     for number in range(partitions):
         own = keys.partition(number)
@@ -92,7 +92,7 @@ def drained(client: Client, keys: Keys, partitions: int = 4) -> bool:
     return True
 
 
-def model_of(client: Client, keys: Keys, partitions: int = 4) -> Model:
+def model_of(client: Redis, keys: Keys, partitions: int = 4) -> Model:
     """Feed the streams, as they are on the server, to the model."""
     model = Model(partitions)
     for number in range(partitions):
@@ -103,7 +103,7 @@ def model_of(client: Client, keys: Keys, partitions: int = 4) -> Model:
     return model
 
 
-def assert_as_modelled(client: Client, keys: Keys, partitions: int = 4) -> Model:
+def assert_as_modelled(client: Redis, keys: Keys, partitions: int = 4) -> Model:
     """Compare every status, set, count, change and rejection with the model, and the cursors."""
     model = model_of(client, keys, partitions)
     _assert_statuses(client, keys, model)
@@ -118,7 +118,7 @@ def assert_as_modelled(client: Client, keys: Keys, partitions: int = 4) -> Model
     return model
 
 
-def _assert_statuses(client: Client, keys: Keys, model: Model) -> None:
+def _assert_statuses(client: Redis, keys: Keys, model: Model) -> None:
     """Every document is there, with its fields in order, and no other."""
     found = {}
     leases = {keys.lease(number) for number in range(model.partitions)}
@@ -133,7 +133,7 @@ def _assert_statuses(client: Client, keys: Keys, model: Model) -> None:
     assert found == wanted
 
 
-def _assert_index(client: Client, keys: Keys, model: Model) -> None:
+def _assert_index(client: Redis, keys: Keys, model: Model) -> None:
     """The sets of ids and the counts say what the statuses say; `cluster` has them in parts."""
     all_own = [keys.partition(number) for number in range(model.partitions)]
     for kind, phases in PHASES.items():
@@ -147,7 +147,7 @@ def _assert_index(client: Client, keys: Keys, model: Model) -> None:
             assert sum(int(client.hget(key, phase) or 0) for key in counts) == len(ids)
 
 
-def _assert_feeds(client: Client, keys: Keys, model: Model) -> None:
+def _assert_feeds(client: Redis, keys: Keys, model: Model) -> None:
     """Changes and rejections are each partition's, in its order, once."""
     all_own = [keys.partition(number) for number in range(model.partitions)]
     changes: dict[int, list[str]] = defaultdict(list)

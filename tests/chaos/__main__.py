@@ -10,9 +10,9 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.chaos.deployment import FindingError, Pace
-from tests.chaos.figures import figures, table
 from tests.chaos.round import Report, play
+from tests.chaos.system import FindingError, Pace
+from tests.chaos.timings import table, timings
 from tests.servers import binaries
 
 DEFAULTS = Pace(ttl=10_000, heartbeat=500)
@@ -45,8 +45,8 @@ def line(number: int, report: Report, seconds: float) -> str:
 
 
 def conclude(seed: int, reports: Sequence[Report]) -> bool:
-    """Print the figures and what was counted; tell whether every target was held."""
-    by_pace = figures([report.measured for report in reports])
+    """Print the timings and what was counted; tell whether every target was held."""
+    by_pace = timings([report.measured for report in reports])
     print(*table(by_pace), sep="\n")
     print(
         f"seed {seed}: 0 lost, 0 doubled, 0 reordered in {len(reports)} rounds: "

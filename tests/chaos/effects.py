@@ -1,4 +1,4 @@
-"""What a deployment did, compared with the model: nothing lost, doubled or in another order."""
+"""What a system did, compared with the model: nothing lost, doubled or in another order."""
 
 import json
 import traceback
@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tests.acceptance.tracker import assert_as_modelled, model_of
-from tests.chaos.deployment import KEYS, PARTITIONS, FindingError
 from tests.chaos.producer import BATCH, NUMBER
+from tests.chaos.system import KEYS, PARTITIONS, FindingError
 from tests.model import Model, canonical
-from tests.servers import Client
+from tests.servers import Redis
 
 
 class Checked(NamedTuple):
@@ -21,7 +21,7 @@ class Checked(NamedTuple):
     """Statuses, members of sets, counts, changes and rejected entries."""
 
 
-def check(client: Client, added: int, *, flushed: bool) -> Checked:
+def check(client: Redis, added: int, *, flushed: bool) -> Checked:
     """Compare everything with the model, and the streams with what a producer added.
 
     Raises `FindingError` for the first difference. A flush took what had been added before it.
@@ -41,7 +41,7 @@ def check(client: Client, added: int, *, flushed: bool) -> Checked:
     )
 
 
-def _check_streams(client: Client, model: Model, added: int, *, flushed: bool) -> None:
+def _check_streams(client: Redis, model: Model, added: int, *, flushed: bool) -> None:
     """Every update that was added is there once, and of the forwarded ones a copy."""
     numbers: Counter[int] = Counter()
     copies: Counter[bytes] = Counter()
@@ -98,7 +98,7 @@ def differences(found: Effects, wanted: Effects) -> Differences:
     return Differences(lost, doubled, reordered)
 
 
-def found(client: Client) -> Effects:
+def found(client: Redis) -> Effects:
     """Return the changes of each entity and the rejected entries of each stream."""
     own = KEYS.partition(0)
     effects = defaultdict(list)

@@ -1,4 +1,4 @@
-"""What is done to a deployment: each fault lasts as long as its context, and is healed at its end.
+"""What is done to a system: each fault lasts as long as its context, and is healed at its end.
 
 Those of the server strike everyone; those of a worker strike the one with that number.
 """
@@ -11,10 +11,10 @@ from typing import Protocol
 
 import redis
 
-from tests.chaos.deployment import COMMIT, Deployment, FindingError
-from tests.servers import Client, wait_until
+from tests.chaos.system import COMMIT, FindingError, System
+from tests.servers import Redis, wait_until
 
-ServerFault = Callable[[Deployment], AbstractContextManager[None]]
+ServerFault = Callable[[System], AbstractContextManager[None]]
 
 
 class WorkerFault(Protocol):
@@ -22,7 +22,7 @@ class WorkerFault(Protocol):
 
     __name__: str
 
-    def __call__(self, deployment: Deployment, number: int) -> AbstractContextManager[None]:
+    def __call__(self, system: System, number: int) -> AbstractContextManager[None]:
         """Strike."""
 
 
@@ -30,32 +30,32 @@ SPIN = "for _ = 1, 1e10 do end"
 """A script that takes minutes, but not for ever: nobody is left to kill it when the runner dies."""
 
 LOAD = "redis.call('SELECT', 1) for _ = 1, 50000 do redis.call('INCR', 'load') end"
-"""A script that makes the append-only file longer, and nothing in the deployment's database."""
+"""A script that makes the append-only file longer, and nothing in the system's database."""
 
 
 @contextmanager
-def worker_killed(deployment: Deployment, number: int) -> Iterator[None]:
+def worker_killed(system: System, number: int) -> Iterator[None]:
     """Kill -9; a new worker comes in its place."""
-    deployment.workers[number].expect_running()
-    deployment.workers[number].kill()
+    system.workers[number].expect_running()
+    system.workers[number].kill()
     yield
-    deployment.replace(number)
+    system.replace(number)
 
 
 @contextmanager
-def worker_frozen(deployment: Deployment, number: int) -> Iterator[None]:
+def worker_frozen(system: System, number: int) -> Iterator[None]:
     """SIGSTOP, then SIGCONT: when it goes on, it does not know how long it was away."""
-    deployment.workers[number].expect_running()
-    deployment.workers[number].freeze()
+    system.workers[number].expect_running()
+    system.workers[number].freeze()
     yield
-    deployment.workers[number].thaw()
+    system.workers[number].thaw()
 
 
 @contextmanager
-def worker_held_up(deployment: Deployment, number: int) -> Iterator[None]:
+def worker_held_up(system: System, number: int) -> Iterator[None]:
     """A commit comes late, when others have committed; nor does anything else get through."""
-    deployment.workers[number].expect_running()
-    way = deployment.ways[number]
+    system.workers[number].expect_running()
+    way = system.ways[number]
     way.freeze_at_commit()
     wait_until(lambda: way.frozen)
     yield
@@ -63,9 +63,9 @@ def worker_held_up(deployment: Deployment, number: int) -> Iterator[None]:
 
 
 @contextmanager
-def worker_stopped(deployment: Deployment, number: int) -> Iterator[None]:
+def worker_stopped(system: System, number: int) -> Iterator[None]:
     """SIGTERM, as a release does it; a new worker comes in its place."""
-    worker = deployment.workers[number]
+    worker = system.workers[number]
     worker.expect_running()
     # A process that has not come so far as to say something may not have come to its handlers.
     wait_until(lambda: worker.log)
@@ -75,77 +75,77 @@ def worker_stopped(deployment: Deployment, number: int) -> Iterator[None]:
             f"{worker.name} was stopped and ended with {code}:\n{worker.log[-2000:]}"
         )
     yield
-    deployment.replace(number)
+    system.replace(number)
 
 
 @contextmanager
-def connections_killed(deployment: Deployment) -> Iterator[None]:
+def connections_killed(system: System) -> Iterator[None]:
     """CLIENT KILL of everyone."""
-    with deployment.client() as client:
+    with system.client() as client:
         client.client_kill_filter(_type="normal", skipme=True)
     yield
 
 
 @contextmanager
-def connections_cut(deployment: Deployment) -> Iterator[None]:
+def connections_cut(system: System) -> Iterator[None]:
     """The way between the workers and the server breaks; the server goes on with what it got."""
-    for way in deployment.ways:
+    for way in system.ways:
         way.cut()
     yield
 
 
 @contextmanager
-def reply_swallowed(deployment: Deployment) -> Iterator[None]:
+def reply_swallowed(system: System) -> Iterator[None]:
     """A connection is lost between a commit and its reply: at least once, the next one there is."""
-    before = deployment.swallowed
-    for way in deployment.ways:
+    before = system.swallowed
+    for way in system.ways:
         way.swallow_reply_to(COMMIT)
     yield
-    wait_until(lambda: deployment.swallowed > before)
-    for way in deployment.ways:
+    wait_until(lambda: system.swallowed > before)
+    for way in system.ways:
         way.swallow_reply_to(b"")
 
 
 @contextmanager
-def server_killed(deployment: Deployment) -> Iterator[None]:
+def server_killed(system: System) -> Iterator[None]:
     """Kill -9; it comes back with its append-only file."""
-    deployment.server.stop(signal.SIGKILL)
+    system.server.stop(signal.SIGKILL)
     yield
-    deployment.server.start()
+    system.server.start()
 
 
 @contextmanager
-def server_loading(deployment: Deployment) -> Iterator[None]:
+def server_loading(system: System) -> Iterator[None]:
     """Kill -9; it comes back, but is -LOADING for about a second."""
-    with deployment.client() as client:
+    with system.client() as client:
         client.eval(LOAD, 0)
-    deployment.server.stop(signal.SIGKILL)
-    options = deployment.server.options
+    system.server.stop(signal.SIGKILL)
+    options = system.server.options
     # At one command in five a nap of the shortest kind, which takes some 60 us.
-    deployment.server.options = (*options, "--key-load-delay", "-5")
-    deployment.server.start()
-    deployment.server.options = options
+    system.server.options = (*options, "--key-load-delay", "-5")
+    system.server.start()
+    system.server.options = options
     yield
 
 
 @contextmanager
-def server_full(deployment: Deployment) -> Iterator[None]:
+def server_full(system: System) -> Iterator[None]:
     """-OOM: its memory is at `maxmemory`, and nothing may be evicted."""
-    with _configured(deployment, "maxmemory", 1):
+    with _configured(system, "maxmemory", 1):
         yield
 
 
 @contextmanager
-def server_without_replicas(deployment: Deployment) -> Iterator[None]:
+def server_without_replicas(system: System) -> Iterator[None]:
     """-NOREPLICAS: it takes no writes that it cannot pass on."""
-    with _configured(deployment, "min-replicas-to-write", 1):
+    with _configured(system, "min-replicas-to-write", 1):
         yield
 
 
 @contextmanager
-def server_read_only(deployment: Deployment) -> Iterator[None]:
+def server_read_only(system: System) -> Iterator[None]:
     """-READONLY: it is the replica of a master that is not there."""
-    with deployment.client() as client, socket.socket() as dead:
+    with system.client() as client, socket.socket() as dead:
         # Bound, so that no server can come to listen there, whose data it would take for its own.
         dead.bind(("127.0.0.1", 0))
         client.replicaof(*dead.getsockname())
@@ -154,12 +154,12 @@ def server_read_only(deployment: Deployment) -> Iterator[None]:
 
 
 @contextmanager
-def server_busy(deployment: Deployment) -> Iterator[None]:
+def server_busy(system: System) -> Iterator[None]:
     """-BUSY: somebody else's script does not end, until it is killed."""
     with (
-        _configured(deployment, "busy-reply-threshold", 10),
-        deployment.client() as client,
-        deployment.client() as spinning,
+        _configured(system, "busy-reply-threshold", 10),
+        system.client() as client,
+        system.client() as spinning,
     ):
         connection = spinning.connection_pool.get_connection()
         connection.send_command("EVAL", SPIN, 0)
@@ -171,28 +171,28 @@ def server_busy(deployment: Deployment) -> Iterator[None]:
 
 
 @contextmanager
-def scripts_flushed(deployment: Deployment) -> Iterator[None]:
+def scripts_flushed(system: System) -> Iterator[None]:
     """SCRIPT FLUSH: the server knows none of the workers' scripts any more."""
-    with deployment.client() as client:
+    with system.client() as client:
         client.script_flush()
     yield
 
 
 @contextmanager
-def database_flushed(deployment: Deployment) -> Iterator[None]:
+def database_flushed(system: System) -> Iterator[None]:
     """FLUSHDB under the workers."""
-    with deployment.client() as client:
+    with system.client() as client:
         client.flushdb()
     yield
 
 
 @contextmanager
-def _configured(deployment: Deployment, option: str, value: int) -> Iterator[None]:
-    with deployment.client() as client:
+def _configured(system: System, option: str, value: int) -> Iterator[None]:
+    with system.client() as client:
         [before] = client.config_get(option).values()
         client.config_set(option, value)
     yield
-    with deployment.client() as client:
+    with system.client() as client:
         client.config_set(option, before)
 
 
@@ -201,7 +201,7 @@ def name(fault: Callable[..., object]) -> str:
     return fault.__name__.replace("_", " ")
 
 
-def _is_busy(client: Client) -> bool:
+def _is_busy(client: Redis) -> bool:
     try:
         client.ping()
     except redis.ResponseError as error:

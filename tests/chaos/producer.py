@@ -15,8 +15,8 @@ import redis
 from status_tracker.keys import partition_of
 
 from tests.acceptance.producers import updates
-from tests.chaos.deployment import KEYS, PARTITIONS, FindingError
-from tests.servers import Client, Server
+from tests.chaos.system import KEYS, PARTITIONS, FindingError
+from tests.servers import Redis, Server
 
 BATCH = 25
 """Updates that are sent at once."""
@@ -88,7 +88,7 @@ class Producer:
         while True:
             yield from updates(self._chance.randrange(10**9), 16_000)
 
-    def _add(self, client: Client, entries: list[Entry]) -> None:
+    def _add(self, client: Redis, entries: list[Entry]) -> None:
         """Add entries until all of them are there, none of them twice."""
         unsure = False
         deadline = time.monotonic() + GIVE_UP_AFTER
@@ -107,7 +107,7 @@ class Producer:
                     raise FindingError(f"no update could be added for {GIVE_UP_AFTER:g} s")
                 time.sleep(TRY_AGAIN_AFTER)
 
-    def _refused(self, client: Client, entries: list[Entry]) -> list[Entry]:
+    def _refused(self, client: Redis, entries: list[Entry]) -> list[Entry]:
         """Send entries once; return those that the server refused."""
         pipeline = client.pipeline(transaction=False)
         for entry in entries:
@@ -120,7 +120,7 @@ class Producer:
                 self._last[entry.stream] = reply
         return refused
 
-    def _absent(self, client: Client, entries: list[Entry]) -> list[Entry]:
+    def _absent(self, client: Redis, entries: list[Entry]) -> list[Entry]:
         """Return those of entries that may have been added, but are in no stream."""
         there = set()
         for stream in {entry.stream for entry in entries}:

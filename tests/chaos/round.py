@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from tests.acceptance.tracker import drained
 from tests.chaos import faults
-from tests.chaos.deployment import KEYS, Deployment, FindingError, Pace
 from tests.chaos.effects import Checked, check
-from tests.chaos.figures import Absence, Measured
-from tests.chaos.plan import KILLS, Step, plan
 from tests.chaos.producer import producing
 from tests.chaos.sampler import Sample, Sampler, sample
+from tests.chaos.schedule import KILLS, Step, schedule
+from tests.chaos.system import KEYS, FindingError, Pace, System
+from tests.chaos.timings import Absence, Measured
 from tests.servers import wait_until
 
 WORKERS = 4
@@ -48,28 +48,28 @@ def play(binary: Path, folder: Path, seed: str, pace: Pace, *, mixed: float) -> 
     """
     chance = random.Random(seed)
     flush = chance.random() < 0.25
-    steps = plan(seed, WORKERS, pace, mixed, flush=flush)
-    with Deployment(binary, folder, workers=WORKERS, pace=pace) as deployment:
-        with producing(deployment.server, chance.randrange(10**9), CALM_RATE) as producer:
-            measured = _measure(deployment, chance)
+    steps = schedule(seed, WORKERS, pace, mixed, flush=flush)
+    with System(binary, folder, workers=WORKERS, pace=pace) as system:
+        with producing(system.server, chance.randrange(10**9), CALM_RATE) as producer:
+            measured = _measure(system, chance)
             producer.rate = MIXED_RATE
-            harm(deployment, steps)
-        settle(deployment)
+            harm(system, steps)
+        settle(system)
         done = Counter(step.name for track in steps for step in track)
         done.update(absence.fault for absence in measured.absences)
         flushed = bool(done["database flushed"])
-        with deployment.client() as client:
+        with system.client() as client:
             checked = check(client, producer.added, flushed=flushed)
     return Report(done, checked, measured)
 
 
-def harm(deployment: Deployment, tracks: Sequence[Sequence[Step]]) -> None:
+def harm(system: System, tracks: Sequence[Sequence[Step]]) -> None:
     """Do what was drawn, each track beside the others; all is well again when this returns."""
 
     def follow(steps: Sequence[Step]) -> None:
         for step in steps:
             time.sleep(step.pause)
-            with step.fault(deployment):
+            with step.fault(system):
                 time.sleep(step.hold)
 
     with ThreadPoolExecutor(len(tracks), "harm") as threads:
@@ -77,9 +77,9 @@ def harm(deployment: Deployment, tracks: Sequence[Sequence[Step]]) -> None:
             following.result()
 
 
-def settle(deployment: Deployment) -> None:
+def settle(system: System) -> None:
     """Wait until everything is read, and stop the workers."""
-    with deployment.client() as client:
+    with system.client() as client:
         # Twice: while the first look goes on, a later partition may forward to an earlier one.
         try:
             wait_until(
@@ -88,14 +88,14 @@ def settle(deployment: Deployment) -> None:
         except AssertionError:
             raise FindingError(
                 f"after {SETTLES_WITHIN:g} s there is still something to read:\n"
-                f"{deployment.log[-5000:]}"
+                f"{system.log[-5000:]}"
             ) from None
-    deployment.stop_workers()
+    system.stop_workers()
 
 
-def _measure(deployment: Deployment, chance: random.Random) -> Measured:
+def _measure(system: System, chance: random.Random) -> Measured:
     """Let one worker after the other go and come back, with nothing else wrong."""
-    with deployment.client() as client:
+    with system.client() as client:
         wait_until(lambda: _whole(sample(client)))
     causes = [
         faults.worker_killed,
@@ -104,27 +104,25 @@ def _measure(deployment: Deployment, chance: random.Random) -> Measured:
         # Here, where no other fault takes the connection from the commit that waits.
         faults.worker_held_up,
     ]
-    with Sampler(deployment.server) as sampler:
+    with Sampler(system.server) as sampler:
         absences = [
-            _absence(deployment, sampler, cause, chance.randrange(WORKERS))
+            _absence(system, sampler, cause, chance.randrange(WORKERS))
             for cause in chance.sample(causes, len(causes))
         ]
-    return Measured(deployment.pace, sampler.samples, absences)
+    return Measured(system.pace, sampler.samples, absences)
 
 
-def _absence(
-    deployment: Deployment, sampler: Sampler, cause: faults.WorkerFault, number: int
-) -> Absence:
+def _absence(system: System, sampler: Sampler, cause: faults.WorkerFault, number: int) -> Absence:
     """Let a worker be away until others have what it had; wait until it, or another, is back."""
-    name = deployment.workers[number].name
-    within = deployment.pace.ttl / 1000 + 15
+    name = system.workers[number].name
+    within = system.pace.ttl / 1000 + 15
     began = time.monotonic()
 
     def taken_over() -> bool:
         now = sampler.last
         return now.at > began and not {None, name} & {*now.owners}
 
-    with cause(deployment, number):
+    with cause(system, number):
         wait_until(taken_over, within=within)
     wait_until(lambda: _whole(sampler.last), within=within)
     return Absence(faults.name(cause), name, began, sampler.last.at)

@@ -4,8 +4,8 @@ import threading
 import time
 from typing import NamedTuple, Self
 
-from tests.chaos.deployment import KEYS, PARTITIONS
-from tests.servers import Client, Server
+from tests.chaos.system import KEYS, PARTITIONS
+from tests.servers import Redis, Server
 
 EVERY = 0.02
 """Seconds between two looks: no figure is more exact than that."""
@@ -58,7 +58,7 @@ class Sampler:
                 self.samples.append(sample(client))
 
 
-def sample(client: Client) -> Sample:
+def sample(client: Redis) -> Sample:
     """Look once, at everything in the same moment."""
     numbers = range(PARTITIONS)
     pipeline = client.pipeline(transaction=True)

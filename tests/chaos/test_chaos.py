@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import faults
-from tests.chaos.deployment import KEYS, PARTITIONS, Deployment, Pace
 from tests.chaos.effects import check
-from tests.chaos.plan import plan
 from tests.chaos.producer import producing
 from tests.chaos.round import play, settle
 from tests.chaos.sampler import sample
-from tests.servers import Client, binaries, wait_until
+from tests.chaos.schedule import schedule
+from tests.chaos.system import KEYS, PARTITIONS, Pace, System
+from tests.servers import Redis, binaries, wait_until
 
 PACE = Pace(ttl=1_000, heartbeat=100)
 
@@ -22,49 +22,49 @@ RATE = 2_000.0
 
 
 @pytest.fixture(params=binaries().items(), ids=lambda item: item[0])
-def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
+def system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[System]:
     """Two workers, each of which reads its share."""
-    with Deployment(request.param[1], tmp_path, workers=2, pace=PACE) as deployment:
-        with deployment.client() as client:
+    with System(request.param[1], tmp_path, workers=2, pace=PACE) as system:
+        with system.client() as client:
             wait_until(lambda: len(sample(client).workers) == 2 and sample(client).balanced)
-        yield deployment
+        yield system
 
 
-def said(text: str) -> Callable[[Deployment], int]:
+def said(text: str) -> Callable[[System], int]:
     """Count how often a worker said something."""
-    return lambda deployment: deployment.log.count(text)
+    return lambda system: system.log.count(text)
 
 
-def answered(error: str) -> Callable[[Deployment], int]:
+def answered(error: str) -> Callable[[System], int]:
     """Count how often the server answered with an error, since it started."""
 
-    def count(deployment: Deployment) -> int:
-        with deployment.client() as client:
+    def count(system: System) -> int:
+        with system.client() as client:
             errors = client.info("errorstats")
         return int(errors.get(f"errorstat_{error}", {"count": 0})["count"])
 
     return count
 
 
-def starts(deployment: Deployment) -> int:
+def starts(system: System) -> int:
     """Count how often the server was ready."""
-    log = (deployment.server.folder / "server.log").read_text()
+    log = (system.server.folder / "server.log").read_text()
     return log.count("Ready to accept connections")
 
 
-def refused_while_loading(deployment: Deployment) -> int:
+def refused_while_loading(system: System) -> int:
     """Count the workers' scripts that a server refused which has only just come back."""
-    if starts(deployment) == 1:
+    if starts(system) == 1:
         return 0
-    with deployment.client() as client:
+    with system.client() as client:
         scripts = client.info("commandstats").get("cmdstat_evalsha", {"rejected_calls": 0})
     return int(scripts["rejected_calls"])
 
 
-PROOFS: dict[faults.ServerFault, Callable[[Deployment], int]] = {
+PROOFS: dict[faults.ServerFault, Callable[[System], int]] = {
     faults.connections_killed: said("trying again until it works"),
     faults.connections_cut: said("trying again until it works"),
-    faults.reply_swallowed: lambda deployment: deployment.swallowed,
+    faults.reply_swallowed: lambda system: system.swallowed,
     faults.server_killed: said("trying again until it works"),
     faults.server_loading: refused_while_loading,
     faults.server_full: said("maxmemory"),
@@ -77,34 +77,34 @@ PROOFS: dict[faults.ServerFault, Callable[[Deployment], int]] = {
 """What grows only where the fault really happened, and was met by a worker."""
 
 
-def entries(client: Client) -> int:
+def entries(client: Redis) -> int:
     """Count the entries that were read in all."""
     partitions = (KEYS.partition(number).partition for number in range(PARTITIONS))
     return sum(int(client.hget(key, "entries") or 0) for key in partitions)
 
 
-def owners(client: Client) -> set[str | None]:
+def owners(client: Redis) -> set[str | None]:
     """Return the names that the leases hold; None where one is free."""
     return {*sample(client).owners}
 
 
 @pytest.mark.parametrize(("fault", "proof"), PROOFS.items(), ids=map(faults.name, PROOFS))
 def test_a_fault_of_the_server(
-    deployment: Deployment,
+    system: System,
     fault: faults.ServerFault,
-    proof: Callable[[Deployment], int],
+    proof: Callable[[System], int],
 ) -> None:
     """No effect is lost, doubled or reordered, and the work goes on as soon as it can."""
-    with producing(deployment.server, 1, RATE) as producer:
-        with deployment.client() as client:
+    with producing(system.server, 1, RATE) as producer:
+        with system.client() as client:
             wait_until(lambda: entries(client) > 500)
-        before = proof(deployment)
-        with fault(deployment):
-            wait_until(lambda: proof(deployment) > before)
+        before = proof(system)
+        with fault(system):
+            wait_until(lambda: proof(system) > before)
         added = producer.added
         wait_until(lambda: producer.added > added)
-    settle(deployment)
-    with deployment.client() as client:
+    settle(system)
+    with system.client() as client:
         check(client, producer.added, flushed=fault is faults.database_flushed)
 
 
@@ -113,19 +113,17 @@ def test_a_fault_of_the_server(
     [(faults.worker_killed, -signal.SIGKILL), (faults.worker_stopped, 0)],
     ids=["killed", "stopped"],
 )
-def test_a_worker_that_goes(
-    deployment: Deployment, fault: faults.WorkerFault, ends_with: int
-) -> None:
+def test_a_worker_that_goes(system: System, fault: faults.WorkerFault, ends_with: int) -> None:
     """The other one takes over, and gives back when a new one comes."""
-    victim = deployment.workers[0]
-    with producing(deployment.server, 1, RATE) as producer, deployment.client() as client:
+    victim = system.workers[0]
+    with producing(system.server, 1, RATE) as producer, system.client() as client:
         wait_until(lambda: entries(client) > 500)
-        with fault(deployment, 0):
-            wait_until(lambda: owners(client) == {deployment.workers[1].name})
+        with fault(system, 0):
+            wait_until(lambda: owners(client) == {system.workers[1].name})
             assert victim.exit_code() == ends_with
-        wait_until(lambda: owners(client) == {worker.name for worker in deployment.workers})
-    settle(deployment)
-    with deployment.client() as client:
+        wait_until(lambda: owners(client) == {worker.name for worker in system.workers})
+    settle(system)
+    with system.client() as client:
         check(client, producer.added, flushed=False)
 
 
@@ -133,20 +131,20 @@ def test_a_worker_that_goes(
     "fault", [faults.worker_frozen, faults.worker_held_up], ids=["frozen", "held up"]
 )
 def test_a_worker_that_is_away_for_longer_than_its_lease(
-    deployment: Deployment, fault: faults.WorkerFault
+    system: System, fault: faults.WorkerFault
 ) -> None:
     """The other one takes over; what comes of the first one after that has no effect."""
-    away, other = deployment.workers
-    with producing(deployment.server, 1, RATE) as producer, deployment.client() as client:
+    away, other = system.workers
+    with producing(system.server, 1, RATE) as producer, system.client() as client:
         wait_until(lambda: entries(client) > 500)
-        with fault(deployment, 0):
+        with fault(system, 0):
             wait_until(lambda: owners(client) == {other.name})
             read = entries(client)
             wait_until(lambda: entries(client) > read + 500)
         away.says("lease")
         wait_until(lambda: owners(client) == {away.name, other.name})
-    settle(deployment)
-    with deployment.client() as client:
+    settle(system)
+    with system.client() as client:
         check(client, producer.added, flushed=False)
 
 
@@ -163,7 +161,7 @@ def test_a_seed_says_what_is_done() -> None:
     """The same faults, for as long and in the same order, each time; others with another seed."""
 
     def drawn(seed: str) -> list[list[tuple[str, float, float]]]:
-        tracks = plan(seed, 4, PACE, 60.0, flush=True)
+        tracks = schedule(seed, 4, PACE, 60.0, flush=True)
         return [[(step.name, step.pause, step.hold) for step in steps] for steps in tracks]
 
     assert drawn("1") == drawn("1")

@@ -7,27 +7,27 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.tracker import drained, tracker
-from tests.chaos.deployment import KEYS, FindingError
 from tests.chaos.effects import check
 from tests.chaos.producer import BATCH, producing
-from tests.servers import Client, Server, wait_until
+from tests.chaos.system import KEYS, FindingError
+from tests.servers import Redis, Server, wait_until
 
 OWN = KEYS.partition(0)
 
 
-def lose(client: Client, key: str) -> None:
+def lose(client: Redis, key: str) -> None:
     """Delete the first entry of a stream."""
     [(first, _)] = client.xrange(key, count=1)
     client.xdel(key, first)
 
 
-def double(client: Client, key: str) -> None:
+def double(client: Redis, key: str) -> None:
     """Add the first entry of a stream again."""
     [(_, fields)] = client.xrange(key, count=1)
     client.xadd(key, fields)
 
 
-def reorder(client: Client, key: str) -> None:
+def reorder(client: Redis, key: str) -> None:
     """Move an entity's first change to the end, after its others."""
     entries = client.xrange(key)
     changes = [json.loads(fields["data"]) for _, fields in entries]
@@ -37,17 +37,17 @@ def reorder(client: Client, key: str) -> None:
     client.xadd(key, entries[first][1])
 
 
-def miscount(client: Client, key: str) -> None:
+def miscount(client: Redis, key: str) -> None:
     """Count one too many."""
     client.hincrby(key, "pending", 1)
 
 
-def misplace(client: Client, key: str) -> None:
+def misplace(client: Redis, key: str) -> None:
     """Take an id out of its set."""
     client.zpopmin(key)
 
 
-def mistake(client: Client, key: str) -> None:
+def mistake(client: Redis, key: str) -> None:
     """Change a status."""
     status = json.loads(client.get(key))
     client.set(key, json.dumps({**status, "updatedAt": status["updatedAt"] + 1}))
@@ -56,7 +56,7 @@ def mistake(client: Client, key: str) -> None:
 NO_CHANGE = "0 lost, 0 doubled, 0 reordered\n(.*\n)*.*in _assert_"
 A_STATUS = "status:task:*"
 
-WRONGS: list[tuple[Callable[[Client, str], None], str, str]] = [
+WRONGS: list[tuple[Callable[[Redis, str], None], str, str]] = [
     (lose, OWN.changes, "1 lost, 0 doubled, 0 reordered"),
     (double, OWN.changes, "0 lost, 1 doubled, 0 reordered"),
     (reorder, OWN.changes, "0 lost, 0 doubled, 1 reordered"),
@@ -68,7 +68,7 @@ WRONGS: list[tuple[Callable[[Client, str], None], str, str]] = [
 ]
 
 
-def test_what_is_wrong_is_found(server: Server, redis_client: Client, tmp_path: Path) -> None:
+def test_what_is_wrong_is_found(server: Server, redis_client: Redis, tmp_path: Path) -> None:
     """An effect that is lost, doubled, in another order or another one; an update that is lost."""
     with tracker(tmp_path, "--redis-url", server.url):
         with producing(server, 1, 10_000.0) as producer:

@@ -7,7 +7,7 @@ import redis
 
 from tests.events import NOW, id_in, update
 from tests.line import Line
-from tests.servers import Client
+from tests.servers import Redis
 
 MakeLine = Callable[..., Line]
 
@@ -15,14 +15,14 @@ EVENTS = "status:events:{0}"
 PARTITION = "status:partition:{0}"
 
 
-def group(client: Client) -> dict[str, object]:
+def group(client: Redis) -> dict[str, object]:
     """Return what XINFO says of the tracker's group."""
     [found] = client.xinfo_groups(EVENTS)
     assert found["name"] == "tracker"
     return dict(found)
 
 
-async def drained(line: MakeLine, client: Client) -> Line:
+async def drained(line: MakeLine, client: Redis) -> Line:
     """Return a line that has committed three entries."""
     one = line()
     await one.attach()
@@ -32,7 +32,7 @@ async def drained(line: MakeLine, client: Client) -> Line:
     return one
 
 
-async def test_makes_what_was_never_there(line: MakeLine, redis_client: Client) -> None:
+async def test_makes_what_was_never_there(line: MakeLine, redis_client: Redis) -> None:
     """On an empty server a worker begins at 0-0, with a stream and a group that have a lag of 0."""
     one = line()
     assert await one.attach() == ("stream", "hash")
@@ -43,7 +43,7 @@ async def test_makes_what_was_never_there(line: MakeLine, redis_client: Client) 
 
 
 async def test_begins_at_the_beginning_of_a_stream_that_waits(
-    line: MakeLine, redis_client: Client
+    line: MakeLine, redis_client: Redis
 ) -> None:
     """Producers may come first: what they wrote is read, and is lag until then."""
     redis_client.xadd(EVENTS, {"data": update(id_in(0), "pending")})
@@ -54,7 +54,7 @@ async def test_begins_at_the_beginning_of_a_stream_that_waits(
     assert group(redis_client)["lag"] == 0
 
 
-async def test_a_lost_group_is_made_at_the_cursor(line: MakeLine, redis_client: Client) -> None:
+async def test_a_lost_group_is_made_at_the_cursor(line: MakeLine, redis_client: Redis) -> None:
     """XGROUP DESTROY loses nothing: the hash knows the cursor."""
     one = await drained(line, redis_client)
     cursor = one.cursor
@@ -65,7 +65,7 @@ async def test_a_lost_group_is_made_at_the_cursor(line: MakeLine, redis_client: 
     assert (found["last-delivered-id"], found["lag"]) == (cursor, 0)
 
 
-async def test_a_lost_hash_is_made_at_the_group(line: MakeLine, redis_client: Client) -> None:
+async def test_a_lost_hash_is_made_at_the_group(line: MakeLine, redis_client: Redis) -> None:
     """Deleting the hash alone repeats nothing: the group stood where the cursor stood."""
     one = await drained(line, redis_client)
     cursor = one.cursor
@@ -75,7 +75,7 @@ async def test_a_lost_hash_is_made_at_the_group(line: MakeLine, redis_client: Cl
 
 
 async def test_a_lost_stream_is_read_from_its_new_beginning(
-    line: MakeLine, redis_client: Client
+    line: MakeLine, redis_client: Redis
 ) -> None:
     """Whatever IDs the next entries have, even smaller ones, they are read."""
     one = await drained(line, redis_client)
@@ -90,7 +90,7 @@ async def test_a_lost_stream_is_read_from_its_new_beginning(
 
 
 async def test_a_replaced_stream_is_read_from_its_beginning(
-    line: MakeLine, redis_client: Client
+    line: MakeLine, redis_client: Redis
 ) -> None:
     """A stream whose last ID is behind the cursor is another one: the cursor means nothing."""
     one = await drained(line, redis_client)
@@ -116,7 +116,7 @@ async def test_a_replaced_stream_is_read_from_its_beginning(
     ],
 )
 async def test_compares_ids_as_numbers(
-    line: MakeLine, redis_client: Client, last: str, cursor: str, behind: bool
+    line: MakeLine, redis_client: Redis, last: str, cursor: str, behind: bool
 ) -> None:
     """IDs are compared exactly, beyond what a Lua number holds."""
     redis_client.xadd(EVENTS, {"data": "x"}, id=last)
@@ -125,7 +125,7 @@ async def test_compares_ids_as_numbers(
     assert ("cursor" in await one.attach()) is behind
 
 
-async def test_a_cursor_that_is_no_id_is_named(line: MakeLine, redis_client: Client) -> None:
+async def test_a_cursor_that_is_no_id_is_named(line: MakeLine, redis_client: Redis) -> None:
     """A hash that somebody edited badly gets an error that says what to set."""
     redis_client.hset(PARTITION, "cursor", "yesterday")
     with pytest.raises(redis.ResponseError, match=r"status:partition:\{0\} holds the cursor yest"):
@@ -133,7 +133,7 @@ async def test_a_cursor_that_is_no_id_is_named(line: MakeLine, redis_client: Cli
 
 
 async def test_lag_is_true_on_the_way_and_when_entries_were_deleted(
-    line: MakeLine, redis_client: Client
+    line: MakeLine, redis_client: Redis
 ) -> None:
     """Autoscalers read `lag`: it counts down, and ends at 0 also where entries went unread."""
     one = line()
@@ -148,7 +148,7 @@ async def test_lag_is_true_on_the_way_and_when_entries_were_deleted(
     assert group(redis_client)["lag"] == 1
 
 
-async def test_lag_survives_trimming(line: MakeLine, redis_client: Client) -> None:
+async def test_lag_survives_trimming(line: MakeLine, redis_client: Redis) -> None:
     """A producer that caps the stream does not make the tracker's lag unknown for good."""
     one = line()
     await one.attach()
@@ -159,7 +159,7 @@ async def test_lag_survives_trimming(line: MakeLine, redis_client: Client) -> No
 
 
 async def test_a_group_that_somebody_else_made_hides_no_backlog(
-    line: MakeLine, redis_client: Client
+    line: MakeLine, redis_client: Redis
 ) -> None:
     """An exporter may have made the group at the end of the stream before the first worker came."""
     redis_client.xadd(EVENTS, {"data": update(id_in(0), "pending")})

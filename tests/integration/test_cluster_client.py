@@ -12,7 +12,7 @@ from status_tracker.connection.url import reach
 from status_tracker.keys import Keys
 from status_tracker.lua.claim import claim
 
-from tests.clusters import Cluster
+from tests.clusters import ServerCluster
 from tests.servers import binaries
 
 KEYS = Keys("status", "cluster")
@@ -20,16 +20,16 @@ OWN = KEYS.partition(0)
 
 
 @pytest.fixture(scope="module")
-def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerCluster]:
     """A cluster that goes on when a part of it does not."""
     folder: Path = tmp_path_factory.mktemp("cluster")
     options = ["--cluster-require-full-coverage", "no"]
-    with Cluster(binaries()["valkey"], folder, *options) as cluster:
+    with ServerCluster(binaries()["valkey"], folder, *options) as cluster:
         yield cluster
 
 
 @pytest.fixture
-async def client(shared_cluster: Cluster) -> AsyncIterator[Client]:
+async def client(shared_cluster: ServerCluster) -> AsyncIterator[Client]:
     """A worker's client."""
     client = await reach(shared_cluster.seeds)
     yield client
@@ -37,7 +37,7 @@ async def client(shared_cluster: Cluster) -> AsyncIterator[Client]:
 
 
 async def test_ask_is_followed_by_any_number_at_once(
-    client: Client, shared_cluster: Cluster
+    client: Client, shared_cluster: ServerCluster
 ) -> None:
     """While a slot moves, each command and its ASKING are sent on one connection."""
     key = OWN.events
@@ -67,7 +67,9 @@ async def test_commands_in_one_go_find_their_nodes(client: Client) -> None:
     assert isinstance(replies[-1], ResponseError)
 
 
-async def test_a_node_that_hangs_is_asked_last(client: Client, shared_cluster: Cluster) -> None:
+async def test_a_node_that_hangs_is_asked_last(
+    client: Client, shared_cluster: ServerCluster
+) -> None:
     """Where the slots are now is learned from one that answers: everybody waits for it."""
     master = shared_cluster.master_of(OWN.events)
     other = next(

@@ -11,22 +11,22 @@ from status_tracker.lua.commit import CursorMovedError, StatusChangedError
 
 from tests.events import NOW, id_in, update
 from tests.line import Line
-from tests.servers import Client
+from tests.servers import Redis
 
 MakeLine = Callable[..., Line]
 
 
-def everything(client: Client) -> dict[str, Any]:
+def everything(client: Redis) -> dict[str, Any]:
     """Return the whole database: each key with its value as the server would restore it."""
     return {key: client.dump(key) for key in sorted(client.keys())}
 
 
-def fill(client: Client, stream: str, *updates: bytes) -> list[str]:
+def fill(client: Redis, stream: str, *updates: bytes) -> list[str]:
     """Add entries to a stream; return their IDs."""
     return [str(client.xadd(stream, {"data": data})) for data in updates]
 
 
-async def test_writes_everything_of_a_batch(line: MakeLine, redis_client: Client) -> None:
+async def test_writes_everything_of_a_batch(line: MakeLine, redis_client: Redis) -> None:
     """Status, index, counts, feed, rejection, forward, cursor and group all move in one commit."""
     one = line()
     await one.attach()
@@ -67,7 +67,7 @@ async def test_writes_everything_of_a_batch(line: MakeLine, redis_client: Client
     assert group["entries-read"] == 4
 
 
-async def test_a_moved_cursor_changes_nothing(line: MakeLine, redis_client: Client) -> None:
+async def test_a_moved_cursor_changes_nothing(line: MakeLine, redis_client: Redis) -> None:
     """A batch read from a cursor that moved leaves every key as it was, and is told the cursor."""
     slow, fast = line(), line()
     await slow.attach()
@@ -82,7 +82,7 @@ async def test_a_moved_cursor_changes_nothing(line: MakeLine, redis_client: Clie
     assert everything(redis_client) == before
 
 
-async def test_of_two_racing_stores_one_is_told(line: MakeLine, redis_client: Client) -> None:
+async def test_of_two_racing_stores_one_is_told(line: MakeLine, redis_client: Redis) -> None:
     """However two owners race, each batch takes effect once."""
     racers = [line(), line()]
     for racer in racers:
@@ -113,7 +113,7 @@ async def test_of_two_racing_stores_one_is_told(line: MakeLine, redis_client: Cl
     assert redis_client.hget("status:partition:{0}", "entries") == "9"
 
 
-async def test_a_missing_hash_is_a_moved_cursor(line: MakeLine, redis_client: Client) -> None:
+async def test_a_missing_hash_is_a_moved_cursor(line: MakeLine, redis_client: Redis) -> None:
     """After FLUSHDB, what was read before must not come back as a status."""
     one = line()
     await one.attach()
@@ -126,7 +126,7 @@ async def test_a_missing_hash_is_a_moved_cursor(line: MakeLine, redis_client: Cl
     assert redis_client.keys() == []
 
 
-async def test_a_first_batch_does_not_outlive_a_flush(line: MakeLine, redis_client: Client) -> None:
+async def test_a_first_batch_does_not_outlive_a_flush(line: MakeLine, redis_client: Redis) -> None:
     """Where another owner has started over at 0-0, a late commit must not bring the old status."""
     late, other = line(), line()
     await late.attach()
@@ -157,7 +157,7 @@ async def test_a_first_batch_does_not_outlive_a_flush(line: MakeLine, redis_clie
     ],
 )
 async def test_a_key_of_another_type_stops_the_commit_before_it_writes(
-    line: MakeLine, redis_client: Client, key: str
+    line: MakeLine, redis_client: Redis, key: str
 ) -> None:
     """A script is not undone when it fails half-way, so it must not begin; it names the key."""
     one = line()
@@ -175,7 +175,7 @@ async def test_a_key_of_another_type_stops_the_commit_before_it_writes(
     assert everything(redis_client) == before
 
 
-async def test_a_full_server_writes_nothing(line: MakeLine, redis_client: Client) -> None:
+async def test_a_full_server_writes_nothing(line: MakeLine, redis_client: Redis) -> None:
     """With `maxmemory` reached, a commit is refused whole, and goes through when there is room."""
     one = line()
     await one.attach()
@@ -193,7 +193,7 @@ async def test_a_full_server_writes_nothing(line: MakeLine, redis_client: Client
     assert redis_client.exists(f"status:task:{id_in(0)}")
 
 
-async def test_counts_that_are_no_numbers_are_mended(line: MakeLine, redis_client: Client) -> None:
+async def test_counts_that_are_no_numbers_are_mended(line: MakeLine, redis_client: Redis) -> None:
     """Text in a hash of counts neither stops the partition nor half a commit."""
     one = line()
     await one.attach()
@@ -214,7 +214,7 @@ async def test_counts_that_are_no_numbers_are_mended(line: MakeLine, redis_clien
     ],
 )
 async def test_the_index_tells_when_the_last_phase_was_entered(
-    line: MakeLine, redis_client: Client, before: list[str], after: list[str]
+    line: MakeLine, redis_client: Redis, before: list[str], after: list[str]
 ) -> None:
     """However often an entity moves in a batch: one phase has it, and one counts it.
 
@@ -243,7 +243,7 @@ async def test_the_index_tells_when_the_last_phase_was_entered(
     assert {phase: count for phase, count in counts.items() if count} == {after[-1]: 1}
 
 
-async def test_a_flushed_script_cache_is_no_matter(line: MakeLine, redis_client: Client) -> None:
+async def test_a_flushed_script_cache_is_no_matter(line: MakeLine, redis_client: Redis) -> None:
     """SCRIPT FLUSH between two commits costs a reload, not an error."""
     one = line()
     await one.attach()
@@ -254,7 +254,7 @@ async def test_a_flushed_script_cache_is_no_matter(line: MakeLine, redis_client:
     assert redis_client.zcard("status:phase:task:waiting") == 1
 
 
-async def test_a_batch_of_many_entities(line: MakeLine, redis_client: Client) -> None:
+async def test_a_batch_of_many_entities(line: MakeLine, redis_client: Redis) -> None:
     """More values than Lua's unpack takes at once: 12,000 entities appear in one commit."""
     one = line(partitions=1)
     await one.attach()
@@ -269,7 +269,7 @@ async def test_a_batch_of_many_entities(line: MakeLine, redis_client: Client) ->
     assert len(redis_client.keys("status:task:*")) == 12_000
 
 
-async def test_caps_hold_and_say_what_they_dropped(line: MakeLine, redis_client: Client) -> None:
+async def test_caps_hold_and_say_what_they_dropped(line: MakeLine, redis_client: Redis) -> None:
     """The feed and the rejected entries stay at their caps; dropped rejections are counted."""
     one = line(max_changes=3, max_rejected=2)
     await one.attach()
@@ -282,7 +282,7 @@ async def test_caps_hold_and_say_what_they_dropped(line: MakeLine, redis_client:
     assert redis_client.hget("status:partition:{0}", "rejected_dropped") == "3"
 
 
-async def test_fractions_of_a_millisecond_stay(line: MakeLine, redis_client: Client) -> None:
+async def test_fractions_of_a_millisecond_stay(line: MakeLine, redis_client: Redis) -> None:
     """A score passes through msgpack and Lua as exactly the number that it was."""
     one = line()
     await one.attach()
@@ -292,9 +292,7 @@ async def test_fractions_of_a_millisecond_stay(line: MakeLine, redis_client: Cli
     assert '"updatedAt":1700000000000.25' in str(redis_client.get(f"status:task:{id_in(0)}"))
 
 
-async def test_a_refused_commit_does_not_forward_again(
-    line: MakeLine, redis_client: Client
-) -> None:
+async def test_a_refused_commit_does_not_forward_again(line: MakeLine, redis_client: Redis) -> None:
     """Who was taken for new costs a second try, but no second forward, nor a lost one."""
     one = line(layout="cluster")
     await one.attach()
@@ -317,7 +315,7 @@ async def test_a_refused_commit_does_not_forward_again(
 
 
 async def test_the_cluster_layout_forwards_before_it_commits(
-    line: MakeLine, redis_client: Client
+    line: MakeLine, redis_client: Redis
 ) -> None:
     """Another partition's stream is in another slot: the update is there before the commit."""
     one = line(layout="cluster")

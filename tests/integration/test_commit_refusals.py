@@ -10,21 +10,21 @@ from status_tracker.lua.commit import CursorMovedError, StatusChangedError
 from tests.events import NOW, id_in, update
 from tests.integration.test_commit import everything, fill
 from tests.line import Line, server_line
-from tests.servers import Client, Server
+from tests.servers import Redis, Server
 
 MakeLine = Callable[..., Line]
 
 LAST_ID = "18446744073709551615-18446744073709551615"
 
 
-async def batch_of_everything(one: Line, client: Client) -> None:
+async def batch_of_everything(one: Line, client: Redis) -> None:
     """Add what applies, what is rejected and what belongs elsewhere."""
     await one.attach()
     fill(client, one.own.events, update(id_in(0), "pending"), b"bad", update(id_in(2), "pending"))
 
 
 @pytest.mark.parametrize("key", ["status:changes", "status:rejected", "status:events:{2}"])
-async def test_a_stream_without_ids(line: MakeLine, redis_client: Client, key: str) -> None:
+async def test_a_stream_without_ids(line: MakeLine, redis_client: Redis, key: str) -> None:
     """One XADD of the last ID there is, by anybody, must not make commits fail in the middle."""
     one = line()
     await batch_of_everything(one, redis_client)
@@ -39,7 +39,7 @@ async def test_a_stream_without_ids(line: MakeLine, redis_client: Client, key: s
 
 @pytest.mark.parametrize("command", ["mset", "zadd", "hset", "xadd", "xtrim", "xgroup|setid"])
 async def test_a_user_without_a_permission(
-    line: MakeLine, server: Server, redis_client: Client, command: str
+    line: MakeLine, server: Server, redis_client: Redis, command: str
 ) -> None:
     """A permission that is missing is named, and nothing is half-written."""
     await batch_of_everything(line(), redis_client)
@@ -64,7 +64,7 @@ async def test_a_user_without_a_permission(
     "text", ["garbage", '{"phase":"failed","retries":0,"updatedAt":2e12}', None]
 )
 async def test_a_status_that_somebody_changed(
-    line: MakeLine, redis_client: Client, text: str | None
+    line: MakeLine, redis_client: Redis, text: str | None
 ) -> None:
     """What is in memory is written over nothing but what it was read from."""
     one = line()
@@ -83,7 +83,7 @@ async def test_a_status_that_somebody_changed(
 
 
 async def test_a_commit_that_is_tried_again_forwards_once(
-    line: MakeLine, redis_client: Client
+    line: MakeLine, redis_client: Redis
 ) -> None:
     """In the cluster layout forwards go out before the commit, and not again when it failed."""
     one = line(layout="cluster")
@@ -98,7 +98,7 @@ async def test_a_commit_that_is_tried_again_forwards_once(
     assert redis_client.xlen("status:events:{2}") == 1
 
 
-async def test_forwards_go_out_again_after_a_restore(line: MakeLine, redis_client: Client) -> None:
+async def test_forwards_go_out_again_after_a_restore(line: MakeLine, redis_client: Redis) -> None:
     """The same entries, read again on a restored backup, are forwarded again: nothing is lost."""
     one = line(layout="cluster")
     await batch_of_everything(one, redis_client)
@@ -113,7 +113,7 @@ async def test_forwards_go_out_again_after_a_restore(line: MakeLine, redis_clien
 
 
 async def test_a_stale_owner_is_told_before_anything_else(
-    line: MakeLine, redis_client: Client
+    line: MakeLine, redis_client: Redis
 ) -> None:
     """A status that another owner wrote is a moved cursor, not a change by hand."""
     slow, fast = line(), line()

@@ -4,11 +4,11 @@ import asyncio
 
 from status_tracker.connection.url import connect
 
-from tests.servers import Client, Server
+from tests.servers import Redis, Server
 
 
 async def test_a_connection_that_the_server_closed_is_replaced(
-    server: Server, redis_client: Client
+    server: Server, redis_client: Redis
 ) -> None:
     """A server's `timeout` for idle clients must not look like an outage."""
     client = connect(server.url)
@@ -26,7 +26,7 @@ async def test_a_connection_that_the_server_closed_is_replaced(
 
 
 async def test_a_command_that_was_cut_off_leaves_no_answer_behind(
-    server: Server, redis_client: Client
+    server: Server, redis_client: Redis
 ) -> None:
     """The next command on that connection must not get the answer to the last one."""
     client = connect(server.url)

@@ -9,7 +9,7 @@ from status_tracker.connection.url import connect
 from status_tracker.errors import ConfigError
 from status_tracker.metadata import ensure_deployment
 
-from tests.servers import Client, Server
+from tests.servers import Redis, Server
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ async def client(server: Server) -> AsyncIterator[WorkerClient]:
     await client.close()
 
 
-async def test_the_first_to_connect_writes_it(client: WorkerClient, redis_client: Client) -> None:
+async def test_the_first_to_connect_writes_it(client: WorkerClient, redis_client: Redis) -> None:
     """The meta key says what the deployment was created with."""
     keys = await ensure_deployment(client, "jobs", 8, "cluster")
     assert redis_client.hgetall("jobs:meta") == {
@@ -40,7 +40,7 @@ async def test_the_first_to_connect_writes_it(client: WorkerClient, redis_client
     ],
 )
 async def test_another_deployment_is_refused_with_both_values(
-    client: WorkerClient, redis_client: Client, field: str, there: str, named: str
+    client: WorkerClient, redis_client: Redis, field: str, there: str, named: str
 ) -> None:
     """A worker with other values would read other streams, so it must not begin."""
     await ensure_deployment(client, "status", 4, "single")
@@ -57,7 +57,7 @@ async def test_auto_takes_the_layout_that_is_there(client: WorkerClient) -> None
 
 
 async def test_a_meta_key_of_another_kind_is_named(
-    client: WorkerClient, redis_client: Client
+    client: WorkerClient, redis_client: Redis
 ) -> None:
     """Somebody else's key under our prefix is refused, not overwritten."""
     redis_client.set("status:meta", "mine")

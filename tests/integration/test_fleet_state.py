@@ -12,10 +12,10 @@ from status_tracker.keys import GROUP, Keys
 from status_tracker.metadata import ensure_deployment, read_deployment
 from status_tracker.monitoring.fleet import FleetState, PartitionState, read_fleet
 
-from tests.clusters import Cluster
+from tests.clusters import ServerCluster
 from tests.events import id_in, update
 from tests.line import Line
-from tests.servers import Client, Server, binaries
+from tests.servers import Redis, Server, binaries
 
 KEYS = Keys("status", "single")
 NOTHING = PartitionState(0, None, None, 0, 0, None)
@@ -34,13 +34,13 @@ async def first(client: WorkerClient) -> PartitionState:
     return (await read_fleet(client, KEYS, 1)).partitions[0]
 
 
-def server_now(client: Client) -> int:
+def server_now(client: Redis) -> int:
     """Return the server's time in ms."""
     seconds, micros = client.time()
     return int(seconds * 1000 + micros // 1000)
 
 
-def add(client: Client, count: int, *, seconds_ago: int = 0) -> list[str]:
+def add(client: Redis, count: int, *, seconds_ago: int = 0) -> list[str]:
     """Add updates to partition 0, which were there so long ago."""
     at = server_now(client) - 1000 * seconds_ago
     data = {"data": update(id_in(0), "pending")}
@@ -61,7 +61,7 @@ async def test_missing_keys_are_no_error(client: WorkerClient) -> None:
 
 
 async def test_lag_on_the_way(
-    client: WorkerClient, redis_client: Client, line: Callable[..., Line]
+    client: WorkerClient, redis_client: Redis, line: Callable[..., Line]
 ) -> None:
     """What was committed does not count any more; the oldest that is left says for how long."""
     partition = line()
@@ -77,7 +77,7 @@ async def test_lag_on_the_way(
 
 
 async def test_lag_of_a_stream_without_a_group(
-    client: WorkerClient, redis_client: Client, line: Callable[..., Line]
+    client: WorkerClient, redis_client: Redis, line: Callable[..., Line]
 ) -> None:
     """Before a worker came, or when the group was deleted, only the waiting time is known."""
     add(redis_client, 3, seconds_ago=90)
@@ -93,7 +93,7 @@ async def test_lag_of_a_stream_without_a_group(
 
 
 async def test_entries_deleted_unread(
-    client: WorkerClient, redis_client: Client, line: Callable[..., Line]
+    client: WorkerClient, redis_client: Redis, line: Callable[..., Line]
 ) -> None:
     """The server cannot count past a gap; what is gone altogether is not waited for."""
     await line().attach()
@@ -108,7 +108,7 @@ async def test_entries_deleted_unread(
 
 
 async def test_a_lost_hash(
-    client: WorkerClient, redis_client: Client, line: Callable[..., Line]
+    client: WorkerClient, redis_client: Redis, line: Callable[..., Line]
 ) -> None:
     """The group tells where a worker will read on, so entries that were read do not count."""
     partition = line()
@@ -124,7 +124,7 @@ async def test_a_lost_hash(
     assert (await first(client)).lag_seconds == 0
 
 
-async def test_leases(client: WorkerClient, redis_client: Client) -> None:
+async def test_leases(client: WorkerClient, redis_client: Redis) -> None:
     """A lease has its owner and its end; one that somebody made without an end has none."""
     redis_client.set(KEYS.lease(0), "one", px=60_000)
     redis_client.set(KEYS.lease(1), "two")
@@ -135,7 +135,7 @@ async def test_leases(client: WorkerClient, redis_client: Client) -> None:
     assert (free.owner, free.lease_left) == (None, None)
 
 
-async def test_workers(client: WorkerClient, redis_client: Client) -> None:
+async def test_workers(client: WorkerClient, redis_client: Redis) -> None:
     """Each has its partitions and the age of its heartbeat, by the server's clock."""
     now = server_now(redis_client)
     redis_client.zadd(KEYS.workers, {"two": now - 60_000, "one": now - 20_000})
@@ -150,7 +150,7 @@ async def test_workers(client: WorkerClient, redis_client: Client) -> None:
     assert seen.partitions[1].owner == "gone"
 
 
-async def test_a_key_of_another_type_is_named(client: WorkerClient, redis_client: Client) -> None:
+async def test_a_key_of_another_type_is_named(client: WorkerClient, redis_client: Redis) -> None:
     """Who looks learns which key is in the way."""
     redis_client.lpush(KEYS.lease(0), "mine")
     with pytest.raises(redis.ResponseError, match=r"status:lease:\{0\}: WRONGTYPE"):
@@ -158,7 +158,7 @@ async def test_a_key_of_another_type_is_named(client: WorkerClient, redis_client
 
 
 async def test_nothing_is_written(
-    server: Server, redis_client: Client, line: Callable[..., Line]
+    server: Server, redis_client: Redis, line: Callable[..., Line]
 ) -> None:
     """A look needs no right to write, and leaves every key as it was."""
     await line().attach()
@@ -186,7 +186,7 @@ async def test_nothing_is_written(
 
 
 async def test_the_cluster_layout_on_one_server(
-    client: WorkerClient, redis_client: Client, line: Callable[..., Line]
+    client: WorkerClient, redis_client: Redis, line: Callable[..., Line]
 ) -> None:
     """A deployment that will grow into a cluster looks the same."""
     keys = await ensure_deployment(client, "status", 4, "cluster")
@@ -204,7 +204,7 @@ async def test_the_cluster_layout_on_one_server(
 async def test_a_real_cluster(tmp_path: Path) -> None:
     """Partitions are looked at wherever their slots are."""
     partitions = 8
-    with Cluster(binaries()["valkey"], tmp_path) as cluster:
+    with ServerCluster(binaries()["valkey"], tmp_path) as cluster:
         client = await reach(cluster.url)
         try:
             keys = await ensure_deployment(client, "status", partitions, "auto")
@@ -240,7 +240,7 @@ async def test_a_real_cluster(tmp_path: Path) -> None:
     ],
 )
 async def test_a_deployment_that_cannot_be_looked_at(
-    client: WorkerClient, redis_client: Client, meta: dict[str, str], says: str
+    client: WorkerClient, redis_client: Redis, meta: dict[str, str], says: str
 ) -> None:
     """It is refused in one line that says why, and none is created."""
     if meta:
@@ -252,7 +252,7 @@ async def test_a_deployment_that_cannot_be_looked_at(
     assert redis_client.hgetall(KEYS.meta) == before
 
 
-async def test_a_meta_key_of_another_type(client: WorkerClient, redis_client: Client) -> None:
+async def test_a_meta_key_of_another_type(client: WorkerClient, redis_client: Redis) -> None:
     """Somebody else's key under the prefix is named."""
     redis_client.set(KEYS.meta, "mine")
     with pytest.raises(ConfigError, match="status:meta is not the hash of a deployment"):

@@ -7,19 +7,19 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from tests.clusters import MASTERS, Cluster
+from tests.clusters import MASTERS, ServerCluster
 from tests.proxy import Proxy
 from tests.sentinels import Sentinels
-from tests.servers import Client, Server, binaries
+from tests.servers import Redis, Server, binaries
 
 
 @pytest.fixture(scope="module", params=binaries().items(), ids=lambda item: item[0])
 def cluster(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cluster]:
+) -> Iterator[ServerCluster]:
     """A cluster that the tests here share, and leave whole."""
     name, binary = request.param
-    with Cluster(binary, tmp_path_factory.mktemp(f"{name}-cluster")) as cluster:
+    with ServerCluster(binary, tmp_path_factory.mktemp(f"{name}-cluster")) as cluster:
         yield cluster
 
 
@@ -40,12 +40,12 @@ def proxy(server: Server) -> Iterator[Proxy]:
         yield proxy
 
 
-def through(proxy: Proxy) -> Client:
+def through(proxy: Proxy) -> Redis:
     """Return a client that never sends a command again on its own."""
     return redis.Redis.from_url(proxy.url, retry=None, protocol=2, decode_responses=True)
 
 
-def has_moved(direct: Client, key: str) -> bool:
+def has_moved(direct: Redis, key: str) -> bool:
     """Tell whether a node sends its clients elsewhere for a key."""
     try:
         direct.get(key)
@@ -54,7 +54,7 @@ def has_moved(direct: Client, key: str) -> bool:
     return False
 
 
-def test_a_cluster_forms(cluster: Cluster) -> None:
+def test_a_cluster_forms(cluster: ServerCluster) -> None:
     """Keys are on all masters, each of which has a replica."""
     masters = cluster.masters()
     assert len(masters) == MASTERS
@@ -66,7 +66,7 @@ def test_a_cluster_forms(cluster: Cluster) -> None:
     assert {cluster.master_of(f"key-{number}") for number in range(30)} == {*masters}
 
 
-def test_a_slot_moves_under_its_clients(cluster: Cluster) -> None:
+def test_a_slot_moves_under_its_clients(cluster: ServerCluster) -> None:
     """ASK while it moves, MOVED afterwards, and a client that follows them misses nothing."""
     keys = [f"{{moving}}:{number}" for number in range(10)]
     with cluster.client() as client:
@@ -86,7 +86,7 @@ def test_a_slot_moves_under_its_clients(cluster: Cluster) -> None:
     assert cluster.move_slot("{moving}", move.source) is move.source
 
 
-def test_a_replica_takes_over(cluster: Cluster) -> None:
+def test_a_replica_takes_over(cluster: ServerCluster) -> None:
     """A master that was killed comes back as the replica of its replica, and nothing is lost."""
     old = cluster.master_of("key")
     replica = cluster.replica_of(old)
@@ -120,7 +120,7 @@ def test_sentinels_name_another_master(sentinels: Sentinels) -> None:
         assert client.role()[0] == "slave"
 
 
-def test_a_reply_is_swallowed(proxy: Proxy, redis_client: Client) -> None:
+def test_a_reply_is_swallowed(proxy: Proxy, redis_client: Redis) -> None:
     """The command has happened, once; what comes before and after it is answered."""
     with through(proxy) as client:
         assert client.incr("number") == 1
@@ -134,7 +134,7 @@ def test_a_reply_is_swallowed(proxy: Proxy, redis_client: Client) -> None:
     assert proxy.swallowed == 1
 
 
-def test_a_reply_to_a_large_command_is_swallowed(proxy: Proxy, redis_client: Client) -> None:
+def test_a_reply_to_a_large_command_is_swallowed(proxy: Proxy, redis_client: Redis) -> None:
     """Commands come in many chunks, and what is looked for may be anywhere, even in two."""
     with through(proxy) as client:
         proxy.swallow_reply_to(b"needle")
@@ -152,7 +152,7 @@ def test_a_reply_to_a_large_command_is_swallowed(proxy: Proxy, redis_client: Cli
     assert proxy.swallowed == 2
 
 
-def test_an_error_is_not_swallowed(proxy: Proxy, redis_client: Client) -> None:
+def test_an_error_is_not_swallowed(proxy: Proxy, redis_client: Redis) -> None:
     """What did not happen has no reply to lose; the next such command has."""
     with through(proxy) as client:
         client.set("text", "x")
@@ -165,7 +165,7 @@ def test_an_error_is_not_swallowed(proxy: Proxy, redis_client: Client) -> None:
     assert redis_client.get("number") == "1"
 
 
-def test_a_frozen_proxy_passes_nothing_on(proxy: Proxy, redis_client: Client) -> None:
+def test_a_frozen_proxy_passes_nothing_on(proxy: Proxy, redis_client: Redis) -> None:
     """Nothing arrives, nobody is told, and all goes on when it thaws; a cut ends connections."""
     address = ("127.0.0.1", proxy.server_address[1])
     proxy.freeze()

@@ -9,8 +9,8 @@ from status_tracker.connection.url import connect, reach
 from status_tracker.engine.leases import Leases
 from status_tracker.keys import Keys
 
-from tests.clusters import Cluster
-from tests.servers import Client, Server, binaries
+from tests.clusters import ServerCluster
+from tests.servers import Redis, Server, binaries
 
 TTL = 10_000
 WITHIN = 9_000
@@ -34,7 +34,7 @@ async def leases(server: Server) -> AsyncIterator[MakeLeases]:
     await client.close()
 
 
-async def test_a_lease_has_one_owner(leases: MakeLeases, redis_client: Client) -> None:
+async def test_a_lease_has_one_owner(leases: MakeLeases, redis_client: Redis) -> None:
     """Who comes second is told who was first, and changes nothing."""
     one, two = leases("one"), leases("two")
     assert await claim(one, [0, 2]) == {0: "one", 2: "one"}
@@ -43,7 +43,7 @@ async def test_a_lease_has_one_owner(leases: MakeLeases, redis_client: Client) -
     assert redis_client.get("status:lease:{3}") == "two"
 
 
-async def test_only_the_owner_renews_it(leases: MakeLeases, redis_client: Client) -> None:
+async def test_only_the_owner_renews_it(leases: MakeLeases, redis_client: Redis) -> None:
     """A lease that is ours is renewed; asking for another's does not keep it alive."""
     one, two = leases("one"), leases("two")
     await claim(one, [0, 1])
@@ -55,7 +55,7 @@ async def test_only_the_owner_renews_it(leases: MakeLeases, redis_client: Client
     assert redis_client.pttl("status:lease:{1}") <= 5_000
 
 
-async def test_only_the_owner_gives_it_back(leases: MakeLeases, redis_client: Client) -> None:
+async def test_only_the_owner_gives_it_back(leases: MakeLeases, redis_client: Redis) -> None:
     """A worker that was too slow must not end the lease of the one who took over."""
     one, two = leases("one"), leases("two")
     await claim(one, [0])
@@ -64,7 +64,7 @@ async def test_only_the_owner_gives_it_back(leases: MakeLeases, redis_client: Cl
     assert await one.owners() == {0: "one", 1: None, 2: None, 3: None}
 
 
-async def test_a_heartbeat_tells_who_lives(leases: MakeLeases, redis_client: Client) -> None:
+async def test_a_heartbeat_tells_who_lives(leases: MakeLeases, redis_client: Redis) -> None:
     """Scores are the server's clock in ms; who was not heard of is dropped, and may come back."""
     one, two = leases("one"), leases("two")
     assert await one.beat(WITHIN) == (["one"], False)
@@ -81,7 +81,7 @@ async def test_a_heartbeat_tells_who_lives(leases: MakeLeases, redis_client: Cli
 
 
 async def test_a_full_server_takes_heartbeats_and_leases(
-    leases: MakeLeases, redis_client: Client
+    leases: MakeLeases, redis_client: Redis
 ) -> None:
     """Who owns what must not change because memory is full, nor may a stop leave leases behind."""
     one = leases("one")
@@ -94,7 +94,7 @@ async def test_a_full_server_takes_heartbeats_and_leases(
     assert redis_client.exists("status:lease:{0}") == 0
 
 
-async def test_a_lease_of_another_type_is_named(leases: MakeLeases, redis_client: Client) -> None:
+async def test_a_lease_of_another_type_is_named(leases: MakeLeases, redis_client: Redis) -> None:
     """Somebody else's key is not overwritten, and the other partitions go on."""
     redis_client.hset("status:lease:{1}", "some", "thing")
     told = await claim(leases("one"), [0, 1, 2])
@@ -104,7 +104,7 @@ async def test_a_lease_of_another_type_is_named(leases: MakeLeases, redis_client
 
 
 async def test_a_set_of_workers_of_another_type_is_named(
-    leases: MakeLeases, redis_client: Client
+    leases: MakeLeases, redis_client: Redis
 ) -> None:
     """It is waited for, until somebody moves it away."""
     redis_client.set("status:workers", "mine")
@@ -113,7 +113,7 @@ async def test_a_set_of_workers_of_another_type_is_named(
     assert redis_client.get("status:workers") == "mine"
 
 
-async def test_a_heartbeat_of_the_future_ages(leases: MakeLeases, redis_client: Client) -> None:
+async def test_a_heartbeat_of_the_future_ages(leases: MakeLeases, redis_client: Redis) -> None:
     """A clock that was set back does not keep a dead worker alive for as long as it was ahead."""
     redis_client.zadd("status:workers", {"dead": 9e15})
     await leases("one").beat(WITHIN)
@@ -121,9 +121,7 @@ async def test_a_heartbeat_of_the_future_ages(leases: MakeLeases, redis_client: 
     assert redis_client.zscore("status:workers", "dead") <= (seconds + 1) * 1000
 
 
-async def test_names_that_are_no_text_stop_nothing(
-    leases: MakeLeases, redis_client: Client
-) -> None:
+async def test_names_that_are_no_text_stop_nothing(leases: MakeLeases, redis_client: Redis) -> None:
     """Whatever somebody wrote there by hand, it is somebody's name."""
     redis_client.set("status:lease:{0}", b"\xff")
     one = leases("one")
@@ -137,7 +135,7 @@ async def test_names_that_are_no_text_stop_nothing(
 async def test_in_a_cluster_each_lease_is_in_its_partitions_slot(tmp_path: Path) -> None:
     """Where one master is gone, the leases on the others can be renewed all the same."""
     options = ["--cluster-require-full-coverage", "no"]
-    with Cluster(binaries()["valkey"], tmp_path / "cluster", *options) as cluster:
+    with ServerCluster(binaries()["valkey"], tmp_path / "cluster", *options) as cluster:
         client = await reach(cluster.seeds)
         keys = Keys("status", "cluster")
         one = Leases(client, keys, 4, name="one", ttl=TTL)

@@ -7,12 +7,12 @@ from status_tracker.models import AssetStatus, TaskStatus
 
 from tests.events import NOW, id_in, update
 from tests.line import Line
-from tests.servers import Client
+from tests.servers import Redis
 
 MakeLine = Callable[..., Line]
 
 
-async def test_loads_what_is_there(line: MakeLine, redis_client: Client) -> None:
+async def test_loads_what_is_there(line: MakeLine, redis_client: Redis) -> None:
     """Statuses come back as they were published; the others are known to have none."""
     redis_client.set("status:task:a", '{"phase":"running","retries":2,"updatedAt":1700000000000.5}')
     redis_client.set("status:asset:a", '{"phase":"ready","progress":1,"updatedAt":1700000000000}')
@@ -25,7 +25,7 @@ async def test_loads_what_is_there(line: MakeLine, redis_client: Client) -> None
 
 
 async def test_a_status_that_somebody_else_wrote_is_compared_as_it_is(
-    line: MakeLine, redis_client: Client
+    line: MakeLine, redis_client: Redis
 ) -> None:
     """A document with spaces is no other status: it is written over like the tracker's own."""
     entity = id_in(0)
@@ -47,7 +47,7 @@ async def test_a_status_that_somebody_else_wrote_is_compared_as_it_is(
     ["", "hello", "[]", '{"phase":"running"}', '{"phase":"ready","retries":0,"updatedAt":2e12}'],
 )
 async def test_text_that_is_no_status_is_corrupt(
-    line: MakeLine, redis_client: Client, text: str
+    line: MakeLine, redis_client: Redis, text: str
 ) -> None:
     """The event is rejected with the key's name, nothing is overwritten, and others go on."""
     broken, sound = id_in(0), id_in(0, prefix="sound")
@@ -70,9 +70,7 @@ async def test_text_that_is_no_status_is_corrupt(
     assert redis_client.exists(f"status:task:{broken}"), "once mended, it must go on"
 
 
-async def test_a_status_key_of_another_type_is_corrupt(
-    line: MakeLine, redis_client: Client
-) -> None:
+async def test_a_status_key_of_another_type_is_corrupt(line: MakeLine, redis_client: Redis) -> None:
     """MSET would overwrite a list without a word: it must be left alone."""
     redis_client.rpush(f"status:task:{id_in(0)}", "mine")
     one = line()
@@ -86,7 +84,7 @@ async def test_a_status_key_of_another_type_is_corrupt(
 
 
 async def test_a_new_owner_loads_what_the_last_one_wrote(
-    line: MakeLine, redis_client: Client
+    line: MakeLine, redis_client: Redis
 ) -> None:
     """Retries go on counting from the key, also where nothing is in memory."""
     for number, phase in enumerate(("pending", "waiting", "running", "waiting", "running")):

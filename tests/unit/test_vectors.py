@@ -16,7 +16,11 @@ VECTORS: dict[str, Any] = json.loads(Path(__file__).parent.parent.joinpath("fold
 
 def named(cases: list[dict[str, Any]]) -> list[Any]:
     """Return each case as a parameter that is called what the case is called."""
-    return [pytest.param(case, id=case["name"]) for case in cases]
+    later = pytest.mark.skip("of version 2 of the contract, which is not built yet")
+    return [
+        pytest.param(case, id=case["name"], marks=[later] if case["name"].startswith("(2)") else [])
+        for case in cases
+    ]
 
 
 @pytest.mark.parametrize(("entity_id", "number"), VECTORS["partition"].items())

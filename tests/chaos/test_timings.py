@@ -1,10 +1,10 @@
-"""How the figures come from the samples."""
+"""How the timings come from the samples."""
 
 import pytest
 
-from tests.chaos.deployment import Pace
-from tests.chaos.figures import Absence, Figure, pauses, rebalances, takeover
 from tests.chaos.sampler import Sample
+from tests.chaos.system import Pace
+from tests.chaos.timings import Absence, Timing, pauses, rebalances, takeover
 
 
 def at(
@@ -69,7 +69,7 @@ def test_a_pause_is_a_cursor_that_stands_although_there_is_something_to_read() -
 def test_a_target_is_held_each_time_or_not() -> None:
     """Without a measurement nothing is held; without a target everything is."""
     pace = Pace(ttl=2_000, heartbeat=200)
-    assert Figure("take-over", pace, 1.0, [0.5, 1.0]).held
-    assert not Figure("take-over", pace, 1.0, [0.5, 1.1]).held
-    assert not Figure("take-over", pace, 1.0, []).held
-    assert Figure("pause", pace, None, [9.0]).held
+    assert Timing("take-over", pace, 1.0, [0.5, 1.0]).held
+    assert not Timing("take-over", pace, 1.0, [0.5, 1.1]).held
+    assert not Timing("take-over", pace, 1.0, []).held
+    assert Timing("pause", pace, None, [9.0]).held

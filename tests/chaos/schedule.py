@@ -6,7 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 from tests.chaos import faults
-from tests.chaos.deployment import Pace
+from tests.chaos.system import Pace
 
 
 class Choice(NamedTuple):
@@ -48,7 +48,9 @@ _OF_SERVER = {
 }
 
 
-def plan(seed: str, workers: int, pace: Pace, seconds: float, *, flush: bool) -> list[list[Step]]:
+def schedule(
+    seed: str, workers: int, pace: Pace, seconds: float, *, flush: bool
+) -> list[list[Step]]:
     """Return the steps of each of those who do harm: one to the server, one to each worker.
 
     They do it at the same time, so that most faults meet another one.

@@ -1,4 +1,4 @@
-"""A deployment to do harm to: a server, workers that share its work, and the ways between."""
+"""A system to do harm to: a server, workers that share its work, and the ways between."""
 
 import signal
 from contextlib import ExitStack
@@ -10,14 +10,14 @@ from status_tracker.keys import Keys
 
 from tests.acceptance.tracker import Tracker
 from tests.proxy import Proxy
-from tests.servers import Client, Server
+from tests.servers import Redis, Server
 
 KEYS = Keys("status", "single")
 PARTITIONS = 4
 
 
 class FindingError(Exception):
-    """Something that must not happen, whatever is done to a deployment."""
+    """Something that must not happen, whatever is done to a system."""
 
 
 class Pace(NamedTuple):
@@ -89,7 +89,7 @@ class Worker(Tracker):
             raise FindingError(f"{self.name} ended by itself, with {code}:\n{self.log[-2000:]}")
 
 
-class Deployment:
+class System:
     """A server on loopback and so many workers, each of which has its own way to it."""
 
     def __init__(self, binary: Path, folder: Path, *, workers: int, pace: Pace) -> None:
@@ -131,7 +131,7 @@ class Deployment:
         """Start a new worker where one has ended."""
         self.workers[number] = self._worker(number)
 
-    def client(self) -> Client:
+    def client(self) -> Redis:
         """Return a client that goes through no proxy."""
         return self.server.client()
 

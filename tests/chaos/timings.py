@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from tests.chaos.deployment import PARTITIONS, Pace
 from tests.chaos.sampler import Sample
+from tests.chaos.system import PARTITIONS, Pace
 
 
 class Absence(NamedTuple):
@@ -19,7 +19,7 @@ class Absence(NamedTuple):
     """When the fleet was whole and balanced again."""
 
 
-class Figure(NamedTuple):
+class Timing(NamedTuple):
     """Seconds that something took, each time that it was measured."""
 
     name: str
@@ -48,7 +48,7 @@ class Measured(NamedTuple):
     absences: Sequence[Absence]
 
 
-def figures(measured: Sequence[Measured]) -> dict[Pace, list[Figure]]:
+def timings(measured: Sequence[Measured]) -> dict[Pace, list[Timing]]:
     """Return what was measured at each pace, over all rounds."""
     found: dict[Pace, list[Measured]] = defaultdict(list)
     for each in measured:
@@ -56,7 +56,7 @@ def figures(measured: Sequence[Measured]) -> dict[Pace, list[Figure]]:
     return {pace: _at_pace(pace, parts) for pace, parts in found.items()}
 
 
-def table(by_pace: Mapping[Pace, Sequence[Figure]]) -> Iterator[str]:
+def table(by_pace: Mapping[Pace, Sequence[Timing]]) -> Iterator[str]:
     """Yield the lines of a table."""
     for pace, found in by_pace.items():
         title = f"lease_ttl {pace.ttl / 1000:g} s, heartbeat {pace.heartbeat} ms"
@@ -64,7 +64,7 @@ def table(by_pace: Mapping[Pace, Sequence[Figure]]) -> Iterator[str]:
         yield from map(str, found)
 
 
-def _at_pace(pace: Pace, measured: Sequence[Measured]) -> list[Figure]:
+def _at_pace(pace: Pace, measured: Sequence[Measured]) -> list[Timing]:
     killed: list[float] = []
     stopped: list[float] = []
     rebalanced: list[float] = []
@@ -77,10 +77,10 @@ def _at_pace(pace: Pace, measured: Sequence[Measured]) -> list[Figure]:
             paused += pauses([at for at in samples if absence.began <= at.at <= absence.ended])
     ttl, heartbeat = pace.ttl / 1000, pace.heartbeat / 1000
     return [
-        Figure("take-over after kill -9", pace, ttl + 1, killed),
-        Figure("take-over after a clean stop", pace, 1, stopped),
-        Figure("who comes or goes, until all is balanced", pace, 2 * heartbeat, rebalanced),
-        Figure("longest pause of a partition that was not affected", pace, None, paused),
+        Timing("take-over after kill -9", pace, ttl + 1, killed),
+        Timing("take-over after a clean stop", pace, 1, stopped),
+        Timing("who comes or goes, until all is balanced", pace, 2 * heartbeat, rebalanced),
+        Timing("longest pause of a partition that was not affected", pace, None, paused),
     ]
 
 
