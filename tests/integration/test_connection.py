@@ -2,6 +2,7 @@
 
 import asyncio
 
+from status_tracker.connection.server import _is_closed
 from status_tracker.connection.url import connect
 
 from tests.servers import Redis, Server
@@ -17,7 +18,7 @@ async def test_a_connection_that_the_server_closed_is_replaced(
         redis_client.client_kill_filter(_type="normal", skipme=True)
         (kept,) = client._idle
         async with asyncio.timeout(10):
-            while not await kept.can_read():  # noqa: ASYNC110 - the end is on its way
+            while not await _is_closed(kept):  # noqa: ASYNC110 - the end is on its way
                 await asyncio.sleep(0)
         assert await client.execute("PING")
         assert client._idle == [kept]

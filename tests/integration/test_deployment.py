@@ -83,7 +83,9 @@ async def test_a_server_that_will_not_do_is_refused(info: str, named: str) -> No
             elif line.upper().startswith(b"CLIENT"):
                 writer.write(b"+OK\r\n")
         writer.close()
+        ended.set()
 
+    ended = asyncio.Event()
     old = await asyncio.start_server(answer, "127.0.0.1", 0)
     client = connect(f"redis://127.0.0.1:{old.sockets[0].getsockname()[1]}")
     try:
@@ -91,4 +93,6 @@ async def test_a_server_that_will_not_do_is_refused(info: str, named: str) -> No
             await ensure_deployment(client, "status", 4, "single")
     finally:
         await client.close()
+        async with asyncio.timeout(10):
+            await ended.wait()
         old.close()

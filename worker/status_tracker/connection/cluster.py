@@ -1,6 +1,7 @@
 """A client of a Redis Cluster: each command goes to the node that has the slot of its key."""
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ Address = tuple[str, int]
 MOST_REDIRECTIONS = 16
 """Times that one command is sent to another node: while slots move, two nodes may each name the
 other for a moment."""
+
+# redis-py knows these errors by their class, without their first word; before 6.0 it does not.
+_REDIRECTION = re.compile(r"(?:MOVED |ASK )?(?P<slot>\d+) (?P<host>\S*):(?P<port>\d+)")
 
 # Where the first key of a command stands; in most it follows the name.
 _FIRST_KEY = {"EVALSHA": 3, "EVAL": 3, "XREAD": -2, "XINFO": 2}
@@ -102,14 +106,18 @@ class Cluster:
     async def _redirected(self, command: Command, reply: Any, address: Address) -> Any:
         """Follow a reply that names another node; return the first one that does not."""
         for _ in range(MOST_REDIRECTIONS):
-            if not isinstance(reply, exceptions.AskError):
-                if isinstance(reply, exceptions.ClusterDownError):
-                    self._outdated = True
+            if not isinstance(reply, exceptions.ResponseError):
+                return reply
+            text = str(reply)
+            if isinstance(reply, exceptions.ClusterDownError) or text.startswith("CLUSTERDOWN"):
+                self._outdated = True
+            told = _REDIRECTION.fullmatch(text)
+            if told is None:
                 return reply
             # Without a host, it is another port of the same one.
-            address = (reply.host or address[0], reply.port)
-            if isinstance(reply, exceptions.MovedError):
-                self._slots[reply.slot_id] = address
+            address = (told["host"] or address[0], int(told["port"]))
+            if isinstance(reply, exceptions.MovedError) or text.startswith("MOVED"):
+                self._slots[int(told["slot"])] = address
                 [reply] = await self._send(address, [command])
             else:
                 # Both on one connection, or the node does not know what it was asked.

@@ -74,13 +74,10 @@ class Server:
         return connection
 
     async def _connect(self, connection: AbstractConnection) -> None:
-        """Connect, unless it is connected and the server has not closed it meanwhile."""
+        """Connect, unless that is done and the server has not closed it meanwhile."""
         if connection.is_connected:
-            try:
-                if not await _has_unread(connection):
-                    return
-            except exceptions.ConnectionError:
-                pass
+            if not await _is_closed(connection):
+                return
             await connection.disconnect(nowait=True)
         try:
             async with asyncio.timeout(self._connects_within):
@@ -89,6 +86,15 @@ class Server:
             raise exceptions.TimeoutError(
                 f"no connection within {self._connects_within:g} s"
             ) from None
+
+
+async def _is_closed(connection: AbstractConnection) -> bool:
+    """Tell whether the server closed a connection on which nothing is asked."""
+    try:
+        closed: bool = await _has_unread(connection)
+    except exceptions.ConnectionError:
+        return True
+    return closed
 
 
 def _packed(command: Command) -> bytes:
