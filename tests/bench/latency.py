@@ -1,29 +1,50 @@
-"""How soon an update shows in its key, beside the loop that is quickest to publish."""
+"""How soon an update shows in its key, beside the loop that is quickest to publish.
 
+Updates are sent at a steady rate, and the server itself says when a key was written (`CLIENT
+TRACKING`, what client-side caches use), so nobody polls. Sending and seeing are one loop on two
+connections, read by one clock. It never waits for replies, so that a server that is busy delays
+nothing but its own answers.
+
+Watched are tasks of which there is one update only: the first writing of their key is then what is
+waited for.
+"""
+
+import gc
+import select
+import socket
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
 
+import hiredis
 from msgspec import Struct
 
-from tests.bench.figures import Figure, Report, ratio
-from tests.bench.kinds import Kind, connect, version
-from tests.bench.observer import observe, prepare
-from tests.bench.processes import await_that, running, worker
-from tests.bench.rounds import Plan, interleaved
-from tests.bench.tracker import status_key
-from tests.bench.workload import Workload
+from tests.bench.loops import PUBLISHER, TRACKER, command
+from tests.bench.processes import (
+    Plan,
+    await_that,
+    connect,
+    interleaved,
+    running,
+    serve,
+    version,
+    worker,
+)
+from tests.bench.report import Report, compared
+from tests.bench.workload import Workload, add, spell, status_key
 
-TRACKER = "status tracker"
-SIMPLE = "XREAD + SET"
+pack: Callable[[Any], bytes] = hiredis.pack_command
 
 RATES = [2_000, 10_000]
 """Updates per second."""
 
-MEASURED = 4.0
-"""Seconds at each rate, in each round."""
-SHORTEST = 0.4
+MEASURED, SHORTEST = 4.0, 0.4
+"""Seconds at each rate, in each round; and in a trial."""
 
 WARM_UP = 0.5
 """Seconds at each rate that are not measured."""
@@ -34,6 +55,12 @@ SAMPLES = 400
 FIRST = 200
 """Updates that are sent before, for a contender to be at work on every partition."""
 
+TICK = 0.001
+"""Seconds between two sendings."""
+
+SHOWN_WITHIN = 30.0
+"""Seconds after the last sending; a contender that cannot keep up has a backlog by then."""
+
 
 class Times(Struct, frozen=True):
     """Milliseconds from just before XADD is sent until the key shows the update."""
@@ -42,81 +69,146 @@ class Times(Struct, frozen=True):
     p99: float
 
 
-def times(seconds: Sequence[float]) -> Times:
-    """Return the percentiles of what was measured."""
-    ordered = sorted(1000 * each for each in seconds)
-    return Times(statistics.median(ordered), ordered[int(len(ordered) * 0.99)])
+class Tick(Struct):
+    """What is sent at one time, and the keys that are watched of it."""
+
+    commands: bytes
+    watched: list[bytes]
 
 
-def publish_by(url: str, command: Sequence[str], measured: float) -> dict[int, Times]:
+def publish_by(
+    url: str, command: Sequence[str], rates: Sequence[int], seconds: float
+) -> dict[int, Times]:
     """Let a contender publish updates at each rate."""
+    first = Workload(FIRST)
+    keys = {status_key(task) for task, _ in first.moves()}
     with connect(url) as client:
         client.flushdb()
         with running(command):
-            first = Workload(FIRST)
-            streams = first.streams()
-            for partition, data in first.updates():
-                client.xadd(streams[partition], {"data": data})
-            keys = {status_key(task) for task, _ in first.moves()}
+            add(client, first.streams(), first.updates())
             await_that(lambda: client.exists(*keys) == len(keys), "the first updates to show")
-            return {rate: publish_at(url, rate, measured) for rate in RATES}
+            return {rate: observe(url, list(ticks(rate, seconds))) for rate in rates}
 
 
-def publish_at(url: str, rate: int, measured: float) -> Times:
-    """Send updates at a rate for so many seconds, and say how soon they showed."""
-    workload = Workload(round(rate * (WARM_UP + measured)), seed=rate)
-    ticks = prepare(workload, rate, every=rate // SAMPLES, skip=round(rate * WARM_UP))
-    return times(observe(url, list(ticks)))
+def ticks(rate: int, seconds: float) -> Iterator[Tick]:
+    """Yield what is sent tick by tick."""
+    workload = Workload(round(rate * (WARM_UP + seconds)), seed=rate)
+    streams = workload.streams()
+    per_tick = max(1, round(rate * TICK))
+    tick = Tick(b"", [])
+    updates = workload.updates()
+    for number in range(1, workload.events + 1):
+        if number > rate * WARM_UP and number % (rate // SAMPLES) == 0:
+            task = f"watched-{rate}-{number}"
+            partition, data = spell(task, 0, round(time.time() * 1000), workload.partitions)
+            tick.watched.append(status_key(task).encode())
+        else:
+            partition, data = next(updates)
+        tick.commands += pack(("XADD", streams[partition], "*", "data", data))
+        if number % per_tick == 0:
+            yield tick
+            tick = Tick(b"", [])
 
 
-def spell(found: dict[int, Times]) -> str:
-    """Say what came out of a round."""
-    return ", ".join(
-        f"at {rate:,}/s p50 {at.p50:.2f} p99 {at.p99:.2f} ms" for rate, at in found.items()
-    )
+def observe(url: str, ticks: Sequence[Tick]) -> Times:
+    """Send all, and say how soon the watched ones showed.
+
+    Raises `SystemExit` where updates do not show.
+    """
+    sent: dict[bytes, float] = {}
+    seen: dict[bytes, float] = {}
+    gc.collect()
+    gc.disable()
+    try:
+        with closing(Wire(url)) as feed, closing(Wire(url)) as told:
+            told.send(pack(("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", status_key("watched-"))))
+            began = time.perf_counter()
+            for number, tick in enumerate(ticks):
+                listen(feed, told, seen, began + number * TICK)
+                sent.update(dict.fromkeys(tick.watched, time.perf_counter()))
+                feed.send(tick.commands)
+            deadline = time.perf_counter() + SHOWN_WITHIN
+            while len(seen) < len(sent) and time.perf_counter() < deadline:
+                listen(feed, told, seen, time.perf_counter() + TICK)
+    finally:
+        gc.enable()
+    if len(seen) < len(sent):
+        raise SystemExit(f"wrong work: {len(sent) - len(seen)} keys never showed their update")
+    took = sorted(1000 * (seen[key] - at) for key, at in sent.items())
+    return Times(statistics.median(took), took[int(len(took) * 0.99)])
 
 
-def measure(kind: Kind, plan: Plan) -> Report:
+def listen(feed: "Wire", told: "Wire", seen: dict[bytes, float], until: float) -> None:
+    """Take in what comes until a time, and when keys were seen."""
+    while (left := until - time.perf_counter()) > 0:
+        readable, _, _ = select.select([feed, told], [], [], left)
+        now = time.perf_counter()
+        for reply in (reply for wire in readable for reply in wire.receive()):
+            if isinstance(reply, hiredis.ReplyError):
+                raise SystemExit(f"wrong work: {reply}")
+            if isinstance(reply, hiredis.PushNotification):
+                for key in reply[1] or ():
+                    seen.setdefault(key, now)
+
+
+class Wire:
+    """A connection without a client around it, by the protocol in which servers may speak first."""
+
+    def __init__(self, url: str) -> None:
+        address = urlsplit(url)
+        self._socket = socket.create_connection((address.hostname, address.port or 6379))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._reader = hiredis.Reader()
+        self.send(b"HELLO 3\r\n")
+        while not list(self.receive()):
+            pass
+
+    def fileno(self) -> int:
+        """Return what `select` waits for."""
+        return self._socket.fileno()
+
+    def send(self, commands: bytes) -> None:
+        """Send packed commands."""
+        self._socket.sendall(commands)
+
+    def receive(self) -> Iterator[Any]:
+        """Yield the replies that have come; wait where there are none."""
+        received = self._socket.recv(1 << 16)
+        if not received:
+            raise SystemExit("the server closed a connection")
+        self._reader.feed(received)
+        while (reply := self._reader.gets()) is not False:
+            yield reply
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
+
+
+def measure(kind: str, plan: Plan) -> Report:
     """Let both publish at each rate, in turns."""
-    measured = max(SHORTEST, MEASURED * plan.scale)
-    with kind.serve() as url:
-        simple = [sys.executable, "-m", "tests.bench.simple", url, str(Workload().partitions)]
-        commands = {SIMPLE: simple, TRACKER: worker(url, Workload())}
+    seconds = max(SHORTEST, MEASURED * plan.scale)
+    partitions = Workload().partitions
+    with serve(kind) as url:
+        publishers = {
+            PUBLISHER: command(PUBLISHER, url, sys.maxsize, partitions),
+            TRACKER: worker(url, partitions),
+        }
         found = interleaved(
             plan,
             {
-                name: partial(publish_by, url, command, measured)
-                for name, command in commands.items()
+                name: partial(publish_by, url, publishers[name], RATES, seconds)
+                for name in publishers
             },
-            spell,
+            lambda found: ", ".join(f"{at.p50:.2f} to {at.p99:.2f} ms" for at in found.values()),
         )
-        report = Report(version(url), kind.append_only)
+        report = Report(version(url))
     for rate in RATES:
-        at = {name: [each[rate] for each in rounds] for name, rounds in found.items()}
-        report.latency[str(rate)] = {name: _medians(each) for name, each in at.items()}
-        report.figures += _figures(rate, at[TRACKER], at[SIMPLE])
+        for name in ("p50", "p99"):
+            ours, theirs = (
+                [float(getattr(each[rate], name)) for each in found[contender]]
+                for contender in (TRACKER, PUBLISHER)
+            )
+            what = f"latency at {rate:,}/s: {name}"
+            report.figures.append(compared(what, "ms", ours, PUBLISHER, theirs))
     return report
-
-
-def _medians(rounds: Sequence[Times]) -> dict[str, float]:
-    return {
-        "p50": round(statistics.median(each.p50 for each in rounds), 3),
-        "p99": round(statistics.median(each.p99 for each in rounds), 3),
-    }
-
-
-def _figures(rate: int, ours: Sequence[Times], theirs: Sequence[Times]) -> Iterator[Figure]:
-    for name in ("p50", "p99"):
-        measured = [float(getattr(each, name)) for each in ours]
-        beside = [float(getattr(each, name)) for each in theirs]
-        figure = ratio(
-            f"latency at {rate:,}/s, {name}",
-            f"latency_{rate}_{name}",
-            measured,
-            beside,
-            target=2.0,
-            at_least=False,
-        )
-        pair = f"{statistics.median(measured):.2f} ms, {SIMPLE} {statistics.median(beside):.2f} ms"
-        figure.detail = f"{pair}; {figure.detail}"
-        yield figure

