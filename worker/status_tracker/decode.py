@@ -1,13 +1,15 @@
 """From the bytes of one stream entry to an update, or to the reason why it is none."""
 
-import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import accumulate
+from typing import get_args
 
 import msgspec
+from msgspec import Struct
 
-from status_tracker.models import Rejection, Update
+from status_tracker.models import PHASES, Kind, Rejection, Update
 
 FIELD = b"data"
 """The field of a stream entry that holds the update."""
@@ -15,18 +17,57 @@ FIELD = b"data"
 Entry = tuple[bytes, Sequence[bytes]]
 """An entry as the server sends it: its ID, and ``[field, value, field, value, …]``."""
 
-ID_PATTERN = r"^[^\s\x00-\x1f\x7f-\x9f{}]+\Z"
-_id_matches = re.compile(ID_PATTERN).match
+_id_matches = re.compile(r"^[^\s\x00-\x1f\x7f-\x9f{}]+\Z").match
 
 _decode_update: Callable[[bytes], Update] = msgspec.json.Decoder(Update).decode
-_decode_anything = msgspec.json.Decoder().decode
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)
+# Reads all of it, and builds nothing: what a producer may send must not take long to judge.
+_check_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 DEEPEST = 400
 """Levels of brackets that are read. Python ends deeper ones according to how deep the caller is in
 its own stack, and a replay must find what was found before."""
-# The last quote is optional: else a string without one is tried again from each quote inside it.
-_strings = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_TOO_DEEP = Rejection("malformed", f"nested more than {DEEPEST} levels deep: send less")
+# Data without all but its brackets, as steps: one level down is 1, one up is -1.
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
+_AT_ONCE = 256
+"""Steps that are counted in one go. Only where they may lead too deep, each is looked at."""
+
+NAMES_SHOWN = 5
+"""Names of fields that are told of an entry without `data`."""
+
+
+class _Fields(Struct, rename="camel"):
+    """The fields of a JSON object that an update may have, as they stand in it."""
+
+    kind: msgspec.Raw = msgspec.Raw()
+    id: msgspec.Raw = msgspec.Raw()
+    phase: msgspec.Raw = msgspec.Raw()
+    updated_at: msgspec.Raw = msgspec.Raw()
+    progress: msgspec.Raw = msgspec.Raw()
+    error_message: msgspec.Raw = msgspec.Raw()
+    restart: msgspec.Raw = msgspec.Raw()
+
+
+_decode_fields = msgspec.json.Decoder(_Fields).decode
+
+_ATTRIBUTES = {field.encode_name: field.name for field in msgspec.structs.fields(_Fields)}
+
+_EXPECTED = {
+    "kind": f"must be {' or '.join(get_args(Kind))}",
+    "id": "must be text of 1 to 256 characters, without whitespace, control characters and braces",
+    "phase": "must be one of the kind's phases",
+    "updatedAt": "must be milliseconds since the epoch, from 1e11 (seconds are refused) to 2^53",
+    "progress": "must be a number from 0 to 1",
+    "errorMessage": "must be text",
+    "restart": "must be true or false",
+}
+"""What may stand in each field."""
+
+
+_NAMED = re.compile(r"missing required field `(\w+)`|at `\$\.(\w+)`\Z")
+"""Where msgspec says which field does not fit."""
 
 
 def find_all(entries: Sequence[Entry]) -> tuple[Sequence[bytes | Rejection], int]:
@@ -47,8 +88,8 @@ def find_data(fields: Sequence[bytes]) -> bytes | Rejection:
     names = fields[::2]
     if FIELD in names:
         return fields[2 * names.index(FIELD) + 1]
-    found = ", ".join(name[:40].decode(errors="replace") for name in names[:5])
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    found = ", ".join(name[:40].decode(errors="replace") for name in names[:NAMES_SHOWN])
+    more = " and more" if len(names) > NAMES_SHOWN else ""
     return Rejection("malformed", f"no field `data`; found: {found}{more}")
 
 
@@ -73,23 +114,62 @@ def decode_all(
 def decode(data: bytes, max_event_bytes: int) -> Update | Rejection:
     """Decode an update, all but the characters of its id: see `invalid_id`.
 
-    The answer for given bytes and limit is always the same, and no bytes raise.
+    The answer for given bytes and limit is always the same, no bytes raise, and none take much
+    longer than an update of their length.
     """
     if len(data) > max_event_bytes:
-        return Rejection(
-            "oversized", f"{len(data)} bytes, over max_event_bytes ({max_event_bytes}): send less"
-        )
-    if len(data) > 2 * DEEPEST and _depth(data) > DEEPEST:
-        return Rejection("malformed", f"nested more than {DEEPEST} levels deep: send less")
+        # Without its length: it may have been cut before it came here.
+        return Rejection("oversized", f"over max_event_bytes ({max_event_bytes}): send less")
     try:
         if not data.isascii():
             data.decode()  # msgspec does not look into the fields that it skips
-        return _decode_update(data)
+        return _TOO_DEEP if _is_too_deep(data) else _decode_update(data)
     except msgspec.ValidationError as error:
-        # msgspec stops at the first field that does not fit, so what follows may not even be JSON.
-        return _malformed(data) or Rejection("invalid", _shortened(str(error)))
+        # It stops at the first field that does not fit: what follows may not even be JSON.
+        return _malformed(data) or _invalid(data, str(error))
     except _NOT_JSON as error:
-        return Rejection("malformed", f"not JSON: {error}")
+        return _not_json(error)
+    except RecursionError:
+        return _TOO_DEEP
+
+
+def _not_json(error: Exception) -> Rejection:
+    return Rejection("malformed", f"not JSON: {error}")
+
+
+def _malformed(data: bytes) -> Rejection | None:
+    try:
+        _check_json(data)
+    except msgspec.DecodeError as error:
+        return _not_json(error)
+    return None
+
+
+def _invalid(data: bytes, error: str) -> Rejection:
+    """Say which field does not fit, what stands there and what may; msgspec names the first one."""
+    try:
+        fields = _decode_fields(data)
+    except msgspec.ValidationError:
+        return Rejection("invalid", "not a JSON object")
+    named = _NAMED.search(error)
+    name = named[1] or named[2] if named else ""
+    if name not in _EXPECTED:
+        return Rejection("invalid", error)
+    return Rejection("invalid", f"{name}: {_found(fields, name)}; {_expected(fields, name)}")
+
+
+def _found(fields: _Fields, name: str) -> str:
+    """Return what stands in a field, shortened."""
+    value = bytes(getattr(fields, _ATTRIBUTES[name])).decode()
+    return f"{value[:60]}{'…' if len(value) > 60 else ''}" or "missing"
+
+
+def _expected(fields: _Fields, name: str) -> str:
+    """Return what may stand in a field."""
+    kind = bytes(fields.kind).decode().strip('"')
+    if name == "phase" and kind in PHASES:
+        return f"must be {', '.join(PHASES[kind][:-1])} or {PHASES[kind][-1]}"
+    return _EXPECTED[name]
 
 
 def invalid_id(entity_id: str) -> Rejection | None:
@@ -100,40 +180,28 @@ def invalid_id(entity_id: str) -> Rejection | None:
     """
     if _id_matches(entity_id):
         return None
-    return Rejection("invalid", f"Expected `str` matching regex {ID_PATTERN!r} - at `$.id`")
+    return Rejection("invalid", f"id: {entity_id[:60]!r}; {_EXPECTED['id']}")
 
 
-def _shortened(message: str) -> str:
-    """Cut the middle out of a message that repeats a long value; its end has the path."""
-    return message if len(message) <= 300 else f"{message[:200]}…{message[-80:]}"
-
-
-def _malformed(data: bytes) -> Rejection | None:
-    """Say why the bytes are not JSON at all, or None where they are."""
-    try:
-        try:
-            _decode_anything(data)
-        except msgspec.ValidationError:
-            # msgspec stops at a number that no double can hold, so this looks at all the rest.
-            json.loads(data, parse_int=str, parse_float=str, parse_constant=_no_constant)
-    except ValueError as error:
-        return Rejection("malformed", f"not JSON: {error}")
-    return None
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
-
-
-def _depth(data: bytes) -> int:
-    """Return how many levels of brackets there are outside of strings, at least roughly."""
+def _is_too_deep(data: bytes) -> bool:
+    """Tell whether brackets are nested too deep; raises `DecodeError` for what is no JSON."""
     if data.count(b"[") + data.count(b"{") <= DEEPEST:
-        return 0
-    depth = deepest = 0
-    for byte in _strings.sub(b"", data):
-        if byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
-    return deepest
+        return False
+    _check_json(data)
+    # In JSON, a backslash stands in strings only, and with every second quote a string is over.
+    plain = data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
+    outside = b"".join(plain.split(b'"')[::2])
+    steps = outside.translate(_STEPS, _NO_BRACKETS)
+    depth = 0
+    for begin in range(0, len(steps), _AT_ONCE):
+        some = steps[begin : begin + _AT_ONCE]
+        opened = some.count(1)
+        if depth + opened > DEEPEST and max(_depths(some, depth)) > DEEPEST:
+            return True
+        depth += 2 * opened - len(some)
+    return False
+
+
+def _depths(steps: bytes, depth: int) -> Iterator[int]:
+    """Yield the depth before and after each step, from the given one on."""
+    return accumulate(memoryview(steps).cast("b"), initial=depth)
