@@ -1,4 +1,4 @@
-"""Celery's event state: `celery_peer.py URL EVENTS RATE` prints one JSON line.
+"""Celery's event state: `python -m tests.bench.celery_peer URL EVENTS RATE` prints a line of JSON.
 
 Celery folds the events of its workers into `celery.events.state.State`, which Flower and
 `celery events` show; here it takes them from a Redis broker. Redis carries them by PUBLISH: there

@@ -69,11 +69,8 @@ class Times(Struct, frozen=True):
     p99: float
 
 
-class Tick(Struct):
-    """What is sent at one time, and the keys that are watched of it."""
-
-    commands: bytes
-    watched: list[bytes]
+Tick = tuple[bytes, list[bytes]]
+"""Commands that are sent at one time, and the keys that are watched of them."""
 
 
 def publish_by(
@@ -95,19 +92,19 @@ def ticks(rate: int, seconds: float) -> Iterator[Tick]:
     workload = Workload(round(rate * (WARM_UP + seconds)), seed=rate)
     streams = workload.streams()
     per_tick = max(1, round(rate * TICK))
-    tick = Tick(b"", [])
+    commands, watched = bytearray(), list[bytes]()
     updates = workload.updates()
     for number in range(1, workload.events + 1):
         if number > rate * WARM_UP and number % (rate // SAMPLES) == 0:
             task = f"watched-{rate}-{number}"
             partition, data = spell(task, 0, round(time.time() * 1000), workload.partitions)
-            tick.watched.append(status_key(task).encode())
+            watched.append(status_key(task).encode())
         else:
             partition, data = next(updates)
-        tick.commands += pack(("XADD", streams[partition], "*", "data", data))
+        commands += pack(("XADD", streams[partition], "*", "data", data))
         if number % per_tick == 0:
-            yield tick
-            tick = Tick(b"", [])
+            yield bytes(commands), watched
+            commands, watched = bytearray(), []
 
 
 def observe(url: str, ticks: Sequence[Tick]) -> Times:
@@ -123,10 +120,10 @@ def observe(url: str, ticks: Sequence[Tick]) -> Times:
         with closing(Wire(url)) as feed, closing(Wire(url)) as told:
             told.send(pack(("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", status_key("watched-"))))
             began = time.perf_counter()
-            for number, tick in enumerate(ticks):
+            for number, (commands, watched) in enumerate(ticks):
                 listen(feed, told, seen, began + number * TICK)
-                sent.update(dict.fromkeys(tick.watched, time.perf_counter()))
-                feed.send(tick.commands)
+                sent.update(dict.fromkeys(watched, time.perf_counter()))
+                feed.send(commands)
             deadline = time.perf_counter() + SHOWN_WITHIN
             while len(seen) < len(sent) and time.perf_counter() < deadline:
                 listen(feed, told, seen, time.perf_counter() + TICK)

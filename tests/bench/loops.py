@@ -5,29 +5,26 @@ one line of JSON. A process that had measured others before would have their lea
 memory, and be slower for it, the tracker more so than a loop that keeps nothing.
 
 The consumer-group loops take a group of their own. None of them keeps an index, counts or a feed.
+All of them fold as carefully, and so does the FastStream service.
 """
 
 import asyncio
 import gc
 import json
-import logging
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import msgspec
 import redis
-from msgspec import Struct
 from status_tracker.app import COLLECT_EVERY, Worker
 from status_tracker.lifecycle import load_lifecycles
 from status_tracker.settings import load_settings
 
+from tests.bench.by_hand import decoded, folded, keys_of
 from tests.bench.processes import connect, figures_of
-from tests.bench.workload import PREFIX, Workload, status_key
-
-log = logging.getLogger(__name__)
+from tests.bench.workload import PREFIX, Workload
 
 TRACKER = "status tracker"
 BY_HAND = "loop by hand, MSET"
@@ -35,47 +32,13 @@ NOTHING = "loop that does nothing"
 NAIVE = "naive loop"
 PUBLISHER = "XREAD + SET"
 
-GROUP = "handwritten"
-MAX_RETRIES = 3
-
-LEGAL = {
-    "pending": {"waiting", "failed", "cancelled"},
-    "waiting": {"running", "failed", "cancelled"},
-    "running": {"waiting", "completed", "failed", "cancelled"},
-    "failed": {"pending", "waiting"},
-    "cancelled": {"pending", "waiting"},
-    "completed": set[str](),
-}
-RETRIES = {("running", "waiting"), ("failed", "pending"), ("failed", "waiting")}
+GROUP = "by-hand"
 
 Entry = Any
 """As the server sends it: ``[id, [field, value]]``."""
 
 Handle = Callable[[redis.Redis, str, list[Entry]], None]
 """What is done with the entries of one read of one stream."""
-
-
-class Update(Struct, rename="camel", gc=False):
-    """What an entry holds."""
-
-    id: str
-    phase: str
-    updated_at: int | float
-    progress: int | float | None = None
-
-
-class Status(Struct, rename="camel", omit_defaults=True, gc=False):
-    """What a key holds."""
-
-    phase: str
-    retries: int
-    updated_at: int | float
-    progress: int | float | None = None
-
-
-_decode_update = msgspec.json.Decoder(Update).decode
-_decode_status = msgspec.json.Decoder(Status).decode
-_encode = msgspec.json.Encoder().encode
 
 
 def drain_by_tracker(url: str, workload: Workload) -> float:
@@ -110,8 +73,9 @@ def publish(url: str, workload: Workload) -> float:
         reply: Any = client.xread(cursors, count=1000, block=1000)
         pipeline = client.pipeline(transaction=False)
         for stream, entries in reply or ():
-            for _, fields in entries:
-                pipeline.set(status_key(_decode_update(fields[1]).id), fields[1])
+            for _, (_, data) in entries:
+                [(key, _)] = decoded([data])
+                pipeline.set(key, data)
             cursors[stream.decode()] = entries[-1][0]
         pipeline.execute()
 
@@ -149,66 +113,24 @@ def _acknowledge(client: redis.Redis, stream: str, entries: list[Entry]) -> None
 
 def _apply_one_by_one(client: redis.Redis, stream: str, entries: list[Entry]) -> None:
     """Do what is written first: a GET, a SET and an XACK for each event."""
-    for entry in entries:
-        for key, status in _fold_batch(client, [entry]).items():
-            client.set(key, _encode(status))
-        client.xack(stream, GROUP, entry[0])
+    for entry_id, (_, data) in entries:
+        for key, update in decoded([data]):
+            for document in folded([(key, update)], [key], [client.get(key)]).values():
+                client.set(key, document)
+        client.xack(stream, GROUP, entry_id)
 
 
 def _apply_batch(client: redis.Redis, stream: str, entries: list[Entry]) -> None:
     """Do what a good engineer writes: a read is one MGET, and one transaction with an MSET."""
-    changed = _fold_batch(client, entries)
+    updates = decoded(fields[1] for _, fields in entries)
+    keys = keys_of(updates)
+    values: Any = client.mget(keys) if keys else []
+    changed = folded(updates, keys, values)
     pipeline = client.pipeline(transaction=True)
     if changed:
-        pipeline.mset({key: _encode(status) for key, status in changed.items()})
+        pipeline.mset(changed)
     pipeline.xack(stream, GROUP, *[entry[0] for entry in entries])
     pipeline.execute()
-
-
-def _fold_batch(client: redis.Redis, entries: list[Entry]) -> dict[str, Status]:
-    """Return the statuses that change, by key."""
-    updates: list[tuple[str, Update]] = []
-    for entry_id, fields in entries:
-        try:
-            update = _decode_update(fields[1])
-        except msgspec.MsgspecError as error:
-            log.warning("%s dropped: %s", entry_id, error)
-        else:
-            updates.append((f"{PREFIX}:task:{update.id}", update))
-    keys = list(dict.fromkeys(key for key, _ in updates))
-    values: Any = client.mget(keys) if keys else []
-    statuses = {
-        key: _decode_status(value) for key, value in zip(keys, values, strict=True) if value
-    }
-    changed = {}
-    for key, update in updates:
-        status = fold(statuses.get(key), update)
-        if status is not None:
-            statuses[key] = changed[key] = status
-    return changed
-
-
-def fold(status: Status | None, update: Update) -> Status | None:
-    """Return the status after an update; None where it is late, repeated or illegal."""
-    retries, progress = 0, update.progress
-    if status is None:
-        if update.phase != "pending":
-            return None
-    elif update.updated_at < status.updated_at:
-        return None
-    elif update.phase == status.phase:
-        if update.updated_at == status.updated_at and progress == status.progress:
-            return None
-        retries = status.retries
-        if progress is None or (status.progress is not None and status.progress > progress):
-            progress = status.progress
-    else:
-        retries = status.retries + ((status.phase, update.phase) in RETRIES)
-        if update.phase not in LEGAL[status.phase] or retries > MAX_RETRIES:
-            return None
-        if update.phase == "completed":
-            progress = 1
-    return Status(update.phase, retries, update.updated_at, progress)
 
 
 LOOPS: dict[str, Callable[[str, Workload], float]] = {

@@ -44,8 +44,8 @@ KEEPS = {
     TRACKER: "order, exactly-once effect, retries, index, counts, change feed, rejections",
     BY_HAND: "the status, retries; no order with several consumers",
     NOTHING: "nothing",
-    "FastStream": "the status; what it had read when it crashed waits for another subscriber that "
-    "claims it; no order with several consumers",
+    "FastStream": "the status, retries; what it had read when it crashed waits for another "
+    "subscriber that claims it; no order with several consumers",
     "Celery events": "10,000 tasks, in memory only; publishes no key; loses events while nobody "
     "listens",
     NAIVE: "the status, retries; never applies what it had read when it crashed; no order with "
@@ -81,8 +81,7 @@ def contenders(kind: str, url: str, plan: Plan) -> dict[str, Callable[[], Found]
         return publish_by(url, publisher, [RATE], seconds)[RATE]
 
     def script(name: str) -> list[str]:
-        # Isolated, so that nothing of this project or of the user's is imported there.
-        return [str(python), "-I", str(Path(__file__).with_name(f"{name}_peer.py"))]
+        return [str(python), "-s", "-m", f"tests.bench.{name}_peer"]
 
     def tracker() -> Found:
         return Found(backlog.drain(TRACKER), times(*worker(url, partitions)))
@@ -110,7 +109,7 @@ def contenders(kind: str, url: str, plan: Plan) -> dict[str, Callable[[], Found]
     for name in (BY_HAND, NOTHING):
         found[name] = partial(lambda name: Found(backlog.drain(name)), name)
     if kind == EMBEDDED:
-        if plan.peers and python.exists():
+        if plan.peers and (FOLDER / ".ready").exists():
             found |= {"FastStream": faststream, "Celery events": celery}
         else:
             say("without FastStream and Celery, which `make bench` installs where it can")

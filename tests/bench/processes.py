@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -125,9 +125,12 @@ def interruptible() -> None:
 
 
 def environment() -> dict[str, str]:
-    """Return what a process gets: settings of the user's own tracker must not reach ours."""
+    """Return what a process gets, be it of the peers' environment.
+
+    Settings of the user's own tracker must not reach ours.
+    """
     kept = {name: text for name, text in os.environ.items() if not name.startswith("STATUS_")}
-    return {**kept, "PYTHONPATH": str(ROOT)}
+    return {**kept, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'worker'}"}
 
 
 @contextmanager
@@ -154,24 +157,20 @@ def figures_of(command: Sequence[str]) -> dict[str, float]:
 
     Raises `SystemExit` where it fails.
     """
-    with subprocess.Popen(
-        command,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        # A group of its own, so that what a peer starts ends with it.
-        start_new_session=True,
-    ) as process:
-        try:
-            output, _ = process.communicate(timeout=GIVEN_UP_AFTER)
-        except subprocess.TimeoutExpired:
-            raise SystemExit(f"still at it after {GIVEN_UP_AFTER:.0f} s: {command}") from None
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-    *_, last = ["", *output.decode(errors="replace").splitlines()]
-    if process.returncode:
+    try:
+        done = subprocess.run(
+            command,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=GIVEN_UP_AFTER,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise SystemExit(str(error)) from None
+    *_, last = ["", *done.stdout.decode(errors="replace").splitlines()]
+    if done.returncode:
         raise SystemExit(f"{' '.join(command)}: {last}")
     return msgspec.json.decode(last, type=dict[str, float])
 

@@ -24,21 +24,8 @@ from tests.bench.report import median
 from tests.bench.workload import Workload
 
 
-def measure(url: str, workload: Workload, rounds: int) -> None:
-    """Print both rates for each round, and the median of the ratios as the last line."""
-    backlog = Backlog(url, workload)
-    print(f"{workload.events:,} events, {workload.partitions} partitions, {version(url)}")
-    contenders = {name: partial(backlog.drain, name) for name in (NOTHING, TRACKER)}
-    drains = interleaved(Plan(rounds), contenders, lambda drain: f"{drain.rate:,.0f}/s")
-    backlog.client.flushdb()
-    pairs = zip(drains[TRACKER], drains[NOTHING], strict=True)
-    ratios = [ours.rate / theirs.rate for ours, theirs in pairs]
-    print(f"ratios: {' '.join(f'{each:.2f}' for each in ratios)}")
-    print(f"ratio: {median(ratios):.2f}")
-
-
 def main() -> None:
-    """Parse the command line and measure."""
+    """Print both rates for each round, and the median of the ratios as the last line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -49,7 +36,17 @@ def main() -> None:
     interruptible()
     own = options.redis_url
     with nullcontext(own) if own else serve(EMBEDDED) as url:
-        measure(url, Workload(options.events), options.rounds)
+        backlog = Backlog(url, Workload(options.events))
+        print(
+            f"{options.events:,} events, {backlog.workload.partitions} partitions, {version(url)}"
+        )
+        contenders = {name: partial(backlog.drain, name) for name in (NOTHING, TRACKER)}
+        drains = interleaved(Plan(options.rounds), contenders, lambda drain: f"{drain.rate:,.0f}/s")
+        backlog.client.flushdb()
+    pairs = zip(drains[TRACKER], drains[NOTHING], strict=True)
+    ratios = [ours.rate / theirs.rate for ours, theirs in pairs]
+    print(f"ratios: {' '.join(f'{each:.2f}' for each in ratios)}")
+    print(f"ratio: {median(ratios):.2f}")
 
 
 if __name__ == "__main__":
