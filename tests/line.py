@@ -23,12 +23,17 @@ RULES = Rules(
 
 
 def builder(
-    *, stream: str, number: int = 0, partitions: int = 1, live_statuses: int = 1_000
+    *,
+    stream: str,
+    number: int = 0,
+    partitions: int = 1,
+    live_statuses: int = 1_000,
+    live_bytes: int = 10**9,
 ) -> BatchBuilder:
     """Return what folds the entries of a partition."""
     return BatchBuilder(
         RULES,
-        StatusCache(RULES.lifecycles, live_statuses),
+        StatusCache(RULES.lifecycles, capacity=live_statuses, size=live_bytes),
         stream=stream,
         number=number,
         partitions=partitions,
@@ -94,5 +99,12 @@ def server_line(
     """Return the line of a partition on a real server."""
     keys = Keys("status", layout)
     own = keys.partition(number)
-    store = Store(client, keys, number, max_changes=max_changes, max_rejected=max_rejected)
+    store = Store(
+        client,
+        keys,
+        number,
+        max_event_bytes=MAX_EVENT_BYTES,
+        max_changes=max_changes,
+        max_rejected=max_rejected,
+    )
     return Line(store, own, builder(stream=own.events, number=number, partitions=partitions))

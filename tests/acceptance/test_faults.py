@@ -35,7 +35,7 @@ def test_a_flushed_database_starts_over(
         [(_, rejected)] = redis_client.xrange("status:rejected")
         assert rejected["reason"] == "unknown_entity"
         wait_until(lambda: drained(redis_client, SINGLE) and redis_client.exists("status:meta"))
-        assert running.log.count("partition 0: not there yet") == 1, "at the start"
+        assert running.log.count("partition 0: created") == 1, "at the start"
         assert running.log.count("partition 0: recreated") == 1, "after the flush"
         code = running.stop()
     assert code == 0

@@ -16,7 +16,7 @@ from status_tracker.lua.attach import Attached
 from status_tracker.lua.commit import CursorMovedError, Payload, StatusChangedError
 from status_tracker.models import AssetStatus, Kind, TaskStatus
 
-from tests.line import Line, builder
+from tests.line import MAX_EVENT_BYTES, Line, builder
 from tests.unit.folding import text
 
 KEYS = Keys("status", "single")
@@ -69,6 +69,14 @@ class MemoryStore:
             self.entries, as_numbers(cursor), key=lambda entry: as_numbers(entry[0].decode())
         )
         return self.entries[begin : begin + count]
+
+    async def read_cut(self, cursor: str, *, count: int, size: int) -> list[Entry]:
+        """Read entries without what is too large in them."""
+        del size
+        return [
+            (entry_id, [each[: MAX_EVENT_BYTES + 1] for each in fields])
+            for entry_id, fields in await self.read(cursor, count=count, block=None)
+        ]
 
     async def load(self, wanted: Wanted) -> Mapping[Kind, Statuses]:
         """Load statuses."""
@@ -133,10 +141,20 @@ class Loop:
     """Takes entries batch by batch, without an event loop."""
 
     def __init__(
-        self, store: MemoryStore | None = None, *, partitions: int = 1, live_statuses: int = 1000
+        self,
+        store: MemoryStore | None = None,
+        *,
+        partitions: int = 1,
+        live_statuses: int = 1000,
+        live_bytes: int = 10**9,
     ) -> None:
         self.store = store or MemoryStore()
-        own = builder(stream=OWN.events, partitions=partitions, live_statuses=live_statuses)
+        own = builder(
+            stream=OWN.events,
+            partitions=partitions,
+            live_statuses=live_statuses,
+            live_bytes=live_bytes,
+        )
         self._line = Line(self.store, OWN, own)
         self.restart()
 

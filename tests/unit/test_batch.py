@@ -241,6 +241,23 @@ def test_memory_is_bounded(live_statuses: int) -> None:
     assert len(batch.changes) == len(ids)
 
 
+def test_memory_is_bounded_in_bytes() -> None:
+    """Long messages are let go, the oldest first, whatever kind they are of; short ones stay."""
+    loop = Loop(live_bytes=200_000)
+    message = "x" * 50_000
+    for entity_id in ("a", "b", "c"):
+        loop.run(
+            entry(update(entity_id, "pending", errorMessage=message)),
+            entry(update(entity_id, "waiting", kind="asset", errorMessage="short")),
+        )
+    loop.run(entry(update("d", "pending", errorMessage=message)))
+    ids = ["a", "b", "c", "d"]
+    loop.run(*(entry(update(each, "waiting", NOW + 1)) for each in ids))
+    assert loop.loaded == [("task", "a")]
+    loop.run(*(entry(update(each, "ready", NOW + 1, "asset")) for each in ids[:3]))
+    assert loop.loaded == []
+
+
 def test_a_corrupt_status_is_looked_at_again() -> None:
     """A key that holds no status rejects updates until it is mended, and no longer."""
     store = MemoryStore()

@@ -10,6 +10,7 @@ from redis.exceptions import ConnectionError as LostConnectionError
 from status_tracker.decode import Entry
 from status_tracker.engine.backoff import Backoff
 from status_tracker.engine.batch import Batch
+from status_tracker.engine.limits import Limits
 from status_tracker.engine.partition import Partition, Totals
 
 from tests.line import builder
@@ -123,8 +124,8 @@ async def _run(stream: list[Event], circumstances: Circumstances) -> tuple[Serve
             _all_is_well,
             totals,
             backoff=Backoff("server", first_delay=0),
-            batch_entries=batch_entries,
-            batch_bytes=10_000,
+            limits=Limits(entries=batch_entries, size=10_000),
+            rejected_key=OWN.rejected,
         )
         for _ in range(owners)
     ]

@@ -14,6 +14,7 @@ from status_tracker.engine.backoff import Backoff
 from status_tracker.engine.batch import BatchBuilder
 from status_tracker.engine.fleet import Fleet, unique_name
 from status_tracker.engine.leases import Leases
+from status_tracker.engine.limits import Limits
 from status_tracker.engine.partition import Partition, Totals
 from status_tracker.engine.statuses import StatusCache
 from status_tracker.engine.store import Store
@@ -131,12 +132,17 @@ class Worker:
             client,
             keys,
             number,
+            max_event_bytes=settings.max_event_bytes,
             max_changes=settings.max_changes,
             max_rejected=settings.max_rejected,
         )
         builder = BatchBuilder(
             self._rules,
-            StatusCache(self._rules.lifecycles, settings.live_statuses // settings.partitions),
+            StatusCache(
+                self._rules.lifecycles,
+                capacity=settings.live_statuses // settings.partitions,
+                size=settings.live_bytes // settings.partitions,
+            ),
             stream=keys.events(number),
             number=number,
             partitions=settings.partitions,
@@ -149,8 +155,8 @@ class Worker:
             lambda: self._check_deployment(client),
             self.totals,
             backoff=self._backoff,
-            batch_entries=settings.batch_entries,
-            batch_bytes=settings.batch_bytes,
+            limits=Limits(entries=settings.batch_entries, size=settings.batch_bytes),
+            rejected_key=keys.partition(number).rejected,
         )
 
 
@@ -162,10 +168,10 @@ async def run(settings: Settings, lifecycles: Lifecycles, signals: StopSignals) 
     await worker.run()
     totals = worker.totals
     log.info(
-        "stopped: %d entries read, of which %d applied, %d duplicates, %d forwarded, %d rejected",
-        totals.read,
+        "stopped: %d entries: %d applied, %d duplicates, %d rejected; besides, %d were forwarded",
+        totals.ended,
         totals.applied,
         totals.duplicates,
-        totals.forwarded,
         totals.rejected,
+        totals.forwarded,
     )

@@ -51,6 +51,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     batch_entries: Annotated[int, Meta(ge=1)]
     batch_bytes: Bytes
     live_statuses: Annotated[int, Meta(ge=0)]
+    live_bytes: Bytes
     max_changes: Annotated[int, Meta(ge=0, le=MOST_ENTRIES)]
     max_rejected: Annotated[int, Meta(ge=0, le=MOST_ENTRIES)]
     log_level: Literal["debug", "info", "warning", "error"]

@@ -2,19 +2,21 @@
 
 import asyncio
 import logging
-from bisect import bisect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import accumulate
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
 from status_tracker.cancellation import cancelled
 from status_tracker.connection.client import UNAVAILABLE
-from status_tracker.decode import Entry, find_all, size_of
+from status_tracker.decode import Entry, size_of
 from status_tracker.engine.backoff import Backoff
-from status_tracker.engine.batch import Batch, BatchBuilder, Wanted
+from status_tracker.engine.batch import Batch, BatchBuilder, RejectedEntry, Wanted
+from status_tracker.engine.limits import Limits
+from status_tracker.engine.notices import Notice
+from status_tracker.engine.reader import BLOCK, Read, Reader, Stream
 from status_tracker.engine.statuses import Statuses
 from status_tracker.lua.attach import Attached
 from status_tracker.lua.commit import CursorMovedError, StatusChangedError
@@ -22,17 +24,13 @@ from status_tracker.models import Kind, Rejection
 
 log = logging.getLogger(__name__)
 
-BLOCK = 500
-"""Milliseconds that a read waits for entries. Each time nothing came, the partition's keys are
-checked: much longer, and a flushed database is noticed late; much shorter, and an idle
-partition is a load."""
+FOLDED_AT_ONCE = 512 * 1024
+"""Bytes of entries that are folded before others have their turn: leases must be renewed, and an
+answer taken in, however large the entries are and however long each takes to judge."""
 
-MOST_COUNT = 2000
-"""Entries asked for at most; a batch may be several reads. With a quarter of it, commands cost more
-than they bring; with twice as many, nothing is gained."""
-
-FIRST_COUNT = 10
-"""Entries asked for before anything is known of their size: they may have 10 MB each."""
+FIRST_CONFLICT_DELAY = 0.01
+LONGEST_CONFLICT_DELAY = 1.0
+"""Seconds before a batch is tried again when somebody changed a status of it, again and again."""
 
 
 class Totals(Struct):
@@ -44,19 +42,21 @@ class Totals(Struct):
     rejected: int = 0
 
     @property
+    def ended(self) -> int:
+        """All but the forwarded ones, which another partition reads again."""
+        return self.read - self.forwarded
+
+    @property
     def applied(self) -> int:
-        """All the others."""
-        return self.read - self.duplicates - self.forwarded - self.rejected
+        """All that ended otherwise than the others."""
+        return self.ended - self.duplicates - self.rejected
 
 
-class PartitionKeyspace(Protocol):
+class PartitionKeyspace(Stream, Protocol):
     """The server's half of a partition; `store.py` says what each method does."""
 
     async def attach(self) -> Attached:
         """Find the cursor."""
-
-    async def read(self, cursor: str, *, count: int, block: int | None) -> list[Entry]:
-        """Read entries after the cursor."""
 
     async def load(self, wanted: Wanted) -> Mapping[Kind, Statuses]:
         """Load statuses."""
@@ -77,8 +77,8 @@ class Partition:
         totals: Totals,
         *,
         backoff: Backoff,
-        batch_entries: int,
-        batch_bytes: int,
+        limits: Limits,
+        rejected_key: str,
     ) -> None:
         self._name = f"partition {number}"
         self._store = store
@@ -86,27 +86,26 @@ class Partition:
         self._check_deployment = check_deployment
         self._totals = totals
         self._backoff = backoff
-        self._batch_entries = batch_entries
-        self._batch_bytes = batch_bytes
-        self._count = min(FIRST_COUNT, batch_entries)
+        self._limits = limits
+        self._reader = Reader(store, limits)
+        self._rejected_key = rejected_key
         # Bytes of the entries of the current batch.
         self._size = 0
-        # Our own task, while it waits for entries.
-        self._waiting: asyncio.Task[Any] | None = None
-        # What comes after the current batch.
-        self._reading: asyncio.Task[list[Entry]] | None = None
         # The batch before the current one.
         self._committing: asyncio.Task[Batch] | None = None
         self._stop = asyncio.Event()
         self._attached_before = False
         self._said_moved = False
+        # Commits in a row that were refused because somebody changed a status.
+        self._conflicts = 0
+        self._changed = Notice()
+        self._rejected = Notice()
+        self._example = ""
 
     def stop(self) -> None:
         """Let `run` return when the current batch is committed; at once where there is none."""
         self._stop.set()
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
+        self._reader.stop()
 
     async def run(self) -> None:
         """Go on until `stop`.
@@ -127,47 +126,48 @@ class Partition:
                     await self._turn()
                 await self._commit(wait=True)
             except StatusChangedError as error:
-                self._builder.suspend_optimistic_creates()
-                if error.was_known:
-                    log.warning(
-                        "%s: %s was changed by someone else; reading it again", self._name, error
-                    )
+                await self._resolve(error)
             except CursorMovedError as error:
                 self._say_moved(error.cursor)
             except UNAVAILABLE as error:
-                # Perhaps the reply was too large to arrive in time; it grows again from there.
-                self._count = 1
+                self._reader.failed()
+                self._limits.shrink()
                 await self._backoff.wait(self._name, error, self._stop)
             finally:
                 await self._drop()
 
     async def _turn(self) -> None:
         """Read once; commit what came, unless a backlog fills the batch further."""
-        entries = await self._next()
-        if not entries:
+        read = await self._reader.next(self._builder.batch.cursor)
+        if not read.entries:
             await self._pause()
             return
-        backlog = len(entries) == self._count
-        entries, values, size = self._bounded(entries)
-        if self._size + size > self._batch_bytes:
+        if self._size + read.size > self._limits.size:
             await self._commit(wait=False)
-        self._size += size
-        full = self._builder.batch.entries + len(entries) + self._count > self._batch_entries
-        if backlog:
+        self._size += read.size
+        entries = self._builder.batch.entries + len(read.entries)
+        full = entries + self._reader.count > self._limits.entries
+        if read.more:
             # The server reads on while this is folded. The current batch must not wait for what
             # is still to be written.
-            self._read_after(entries[-1][0].decode(), BLOCK if full else None)
+            self._reader.read_ahead(read.entries[-1][0].decode(), BLOCK if full else None)
             await asyncio.sleep(0)  # else it is sent after the folding
-        await self._fold(entries, values)
-        if full or not backlog:
-            await self._commit(wait=not backlog)
+        await self._fold(read)
+        if full or not read.more:
+            await self._commit(wait=not read.more)
 
-    async def _fold(self, entries: list[Entry], values: Sequence[bytes | Rejection]) -> None:
-        folding = self._builder.fold(entries, values)
-        with suppress(StopIteration):
-            wanted = next(folding)
-            while True:
-                wanted = folding.send(await self._store.load(wanted))
+    async def _fold(self, read: Read) -> None:
+        for entries, values in _pieces(read):
+            folding = self._builder.fold(entries, values)
+            with suppress(StopIteration):
+                wanted = next(folding)
+                while True:
+                    began = time.monotonic()
+                    loaded = await self._store.load(wanted)
+                    self._limits.read_took(time.monotonic() - began)
+                    wanted = folding.send(loaded)
+            if entries is not read.entries:
+                await asyncio.sleep(0)
 
     async def _pause(self) -> None:
         """Commit the current batch where nothing follows it; where nothing is, check the keys."""
@@ -176,6 +176,7 @@ class Partition:
         if idle and not self._stop.is_set():
             await self._check_keys()
             self._backoff.succeeded(self._name)
+            self._say_rejected()
 
     async def _commit(self, *, wait: bool) -> None:
         """Commit the current batch, once the one before it is; wait for it, or read on meanwhile.
@@ -200,12 +201,17 @@ class Partition:
             self._committing = None
 
     async def _write(self, batch: Batch) -> Batch:
+        began = time.monotonic()
         dropped = await self._store.commit(batch)
+        self._limits.commit_took(time.monotonic() - began)
+        self._conflicts = 0
         self._totals.read += batch.entries
         self._totals.duplicates += batch.duplicates
         self._totals.forwarded += sum(map(len, batch.forwards.values()))
         self._totals.rejected += len(batch.rejected)
         self._backoff.succeeded(self._name)
+        if batch.rejected:
+            self._note_rejected(batch.rejected)
         if dropped:
             log.warning(
                 "%s: max_rejected is reached: the %d oldest rejected entries are gone",
@@ -214,52 +220,51 @@ class Partition:
             )
         return batch
 
-    async def _next(self) -> list[Entry]:
-        """Return what comes next; nothing when nothing comes, or when a stop cuts it off."""
-        task = self._waiting = asyncio.current_task()
-        try:
-            if self._reading is not None:
-                return await self._reading
-            return await self._store.read(
-                self._builder.batch.cursor, count=self._count, block=BLOCK
-            )
-        except asyncio.CancelledError:
-            # One cancellation is the stop's; another one would be of the partition itself.
-            if not self._stop.is_set() or task is None or task.uncancel():
-                raise
-            return []
-        finally:
-            self._reading = self._waiting = None
+    def _note_rejected(self, rejected: Sequence[RejectedEntry]) -> None:
+        self._rejected.add(each.reason for each in rejected)
+        last = rejected[-1]
+        self._example = f"{last.stream} {last.id}: {last.reason}: {last.detail}"
+        self._say_rejected()
 
-    def _read_after(self, cursor: str, block: int | None) -> None:
-        self._reading = asyncio.create_task(
-            self._store.read(cursor, count=self._count, block=block), name=f"{self._name}: read"
-        )
+    def _say_rejected(self) -> None:
+        counts = self._rejected.take()
+        if counts:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+            log.warning(
+                "%s: %d entries rejected (%s), for example %s; they are kept in %s",
+                self._name,
+                counts.total(),
+                reasons,
+                self._example,
+                self._rejected_key,
+            )
+
+    async def _resolve(self, error: StatusChangedError) -> None:
+        """Get ready to try again with statuses that are loaded; later, the more often it fails."""
+        self._builder.suspend_optimistic_creates()
+        self._conflicts += 1
+        if self._conflicts > 1 or error.was_known:
+            self._changed.add([str(error)])
+        for key, count in self._changed.take().items():
+            times = "once" if count == 1 else f"{count} times"
+            log.warning(
+                "%s: %s was changed by someone else, %s; loading it again", self._name, key, times
+            )
+        if self._conflicts > 1:
+            # The fewer entries there are, the less time there is for somebody to change one.
+            self._reader.failed()
+            self._limits.shrink()
+            delay = FIRST_CONFLICT_DELAY * 2 ** min(self._conflicts, 10)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(delay, LONGEST_CONFLICT_DELAY)):
+                    await self._stop.wait()
 
     async def _drop(self) -> None:
         """Forget what is on its way: it follows a batch that may not have been committed."""
-        pending = [task for task in (self._reading, self._committing) if task is not None]
-        self._reading = self._committing = None
-        if pending:
-            await cancelled(pending)
-
-    def _bounded(
-        self, entries: list[Entry]
-    ) -> tuple[list[Entry], Sequence[bytes | Rejection], int]:
-        """Cut entries at the limit of bytes, and fit the next read's count to what came.
-
-        Returns what is left of them, their values of `data`, and their size.
-        """
-        values, size = find_all(entries)
-        # A full read raises the count; large entries lower it to as many as fit.
-        fitting = self._batch_bytes * len(entries) // max(size, 1)
-        wanted = self._count * 4 if len(entries) == self._count else self._count
-        self._count = max(1, min(wanted, fitting, self._batch_entries, MOST_COUNT))
-        if size > self._batch_bytes:
-            ends = list(accumulate(map(size_of, entries)))
-            entries = entries[: max(bisect(ends, self._batch_bytes), 1)]
-            values, size = find_all(entries)
-        return entries, values, size
+        await self._reader.drop()
+        if self._committing is not None:
+            committing, self._committing = self._committing, None
+            await cancelled([committing])
 
     async def _attach(self) -> None:
         """Find where to read on, on a server that may be another one than before."""
@@ -295,3 +300,16 @@ class Partition:
         if cursor and not self._said_moved:
             self._said_moved = True
             log.warning("%s: another worker moved the cursor to %s", self._name, cursor)
+
+
+def _pieces(read: Read) -> Iterator[tuple[Sequence[Entry], Sequence[bytes | Rejection]]]:
+    """Yield what was read in pieces of about `FOLDED_AT_ONCE` bytes; mostly it is one."""
+    if read.size <= FOLDED_AT_ONCE:
+        yield read.entries, read.values
+        return
+    begin = size = 0
+    for end, entry in enumerate(read.entries, start=1):
+        size += size_of(entry)
+        if size >= FOLDED_AT_ONCE or end == len(read.entries):
+            yield read.entries[begin:end], read.values[begin:end]
+            begin, size = end, 0

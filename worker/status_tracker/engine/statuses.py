@@ -1,13 +1,17 @@
 """The statuses that a worker keeps in memory between batches, and when it lets them go."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
+from sys import getsizeof
 
 from msgspec import Struct, field
 
 from status_tracker.fold import Corrupt
 from status_tracker.lifecycle import Lifecycles
 from status_tracker.models import Kind, Status
+
+STATUS_BYTES = 500
+"""Bytes that a status takes in memory besides its message, with its id and its places in dicts."""
 
 
 class Statuses(Struct):
@@ -18,6 +22,13 @@ class Statuses(Struct):
     """What their keys hold, where somebody else wrote them, otherwise than the tracker does."""
     without: dict[str, Corrupt | None] = field(default_factory=dict)
     """Those that have no status, or something else in its place."""
+    message_bytes: int = 0
+    """Bytes of memory that the messages of the known take, and the texts."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that all this takes, about."""
+        return STATUS_BYTES * len(self.known) + self.message_bytes
 
 
 class Effects(Struct):
@@ -36,14 +47,15 @@ class Effects(Struct):
 class StatusCache:
     """The statuses of live entities, so that each is loaded once.
 
-    It keeps at most `capacity` of each kind, and none in a terminal phase, for little is heard of
-    those. Those of a batch are kept until it is committed; until then the server may hold older
-    ones.
+    It keeps at most `capacity` of each kind, about `size` bytes in all, and none in a terminal phase,
+    for little is heard of those. Those of a batch are kept until it is committed; until then the
+    server may hold older ones.
     """
 
-    def __init__(self, lifecycles: Lifecycles, capacity: int) -> None:
+    def __init__(self, lifecycles: Lifecycles, *, capacity: int, size: int) -> None:
         self._lifecycles = lifecycles
         self._capacity = capacity
+        self._size = size
         self._kinds = {kind: Statuses() for kind in lifecycles}
 
     def of(self, kind: Kind) -> Statuses:
@@ -66,6 +78,7 @@ class StatusCache:
             statuses.known.update(found.known)
             statuses.texts.update(found.texts)
             statuses.without.update(found.without)
+            statuses.message_bytes += _messages(found.known.values()) + _sizes(found.texts.values())
 
     def advance(self, effects: Mapping[Kind, Effects]) -> None:
         """Note in a batch's effects what was before them, and keep what is after them.
@@ -79,12 +92,15 @@ class StatusCache:
                 each: statuses.texts.pop(each) for each in statuses.texts.keys() & own.after
             }
             statuses.known.update(own.after)
+            statuses.message_bytes += _messages(own.after.values()) - _messages(own.before)
+            statuses.message_bytes -= _sizes(own.texts.values())
 
     def evict(self, committed: Mapping[Kind, Effects], current: Mapping[Kind, Effects]) -> None:
         """Let go, after a commit, of what is not worth keeping.
 
         What the current batch changed, it is to compare with what it was.
         """
+        excess = sum(statuses.size for statuses in self._kinds.values()) - self._size
         for kind, lifecycle in self._lifecycles.items():
             statuses, effects = self._kinds[kind], committed[kind]
             known, terminal = statuses.known, lifecycle.terminal
@@ -93,6 +109,28 @@ class StatusCache:
                 each for each in effects.loaded if each in known and known[each].phase in terminal
             )
             ended.update(islice(known, max(len(known) - self._capacity, 0)))
+            size = statuses.size
+            ended.update(_oldest(statuses, excess))
             for entity_id in ended - current[kind].after.keys():
-                del known[entity_id]
-                statuses.texts.pop(entity_id, None)
+                statuses.message_bytes -= _messages([known.pop(entity_id)])
+                if entity_id in statuses.texts:
+                    statuses.message_bytes -= getsizeof(statuses.texts.pop(entity_id))
+            excess -= size - statuses.size
+
+
+def _oldest(statuses: Statuses, excess: int) -> Iterable[str]:
+    """Yield the ids of statuses that have been known for longest, of so many bytes together."""
+    for entity_id, status in statuses.known.items():
+        if excess <= 0:
+            return
+        excess -= STATUS_BYTES + _messages([status])
+        yield entity_id
+
+
+def _messages(statuses: Iterable[Status | None]) -> int:
+    """Return how many bytes of memory the messages of statuses take."""
+    return _sizes([each.error_message for each in statuses if each and each.error_message])
+
+
+def _sizes(texts: Iterable[str]) -> int:
+    return sum(map(getsizeof, texts))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from status_tracker.connection.client import Client, checked
-from status_tracker.decode import FIELD, Entry
+from status_tracker.decode import FIELD, NAMES_SHOWN, Entry
 from status_tracker.engine.batch import Batch, Forward, Wanted
 from status_tracker.engine.commit import commit_call
 from status_tracker.engine.statuses import Statuses
@@ -16,6 +16,7 @@ from status_tracker.fold import Corrupt
 from status_tracker.keys import GROUP, Keys
 from status_tracker.lua.attach import Attached, attach
 from status_tracker.lua.commit import CursorMovedError, commit
+from status_tracker.lua.read import read
 from status_tracker.models import AssetStatus, Kind, Status, TaskStatus
 
 _encode = msgspec.json.Encoder().encode
@@ -29,11 +30,19 @@ class Store:
     """The keys of one partition."""
 
     def __init__(
-        self, client: Client, keys: Keys, number: int, *, max_changes: int, max_rejected: int
+        self,
+        client: Client,
+        keys: Keys,
+        number: int,
+        *,
+        max_event_bytes: int,
+        max_changes: int,
+        max_rejected: int,
     ) -> None:
         self._client = client
         self._all_keys = keys
         self._keys = keys.partition(number)
+        self._max_event_bytes = max_event_bytes
         self._max_changes = max_changes
         self._max_rejected = max_rejected
         # The entries whose forwards are out while their commit is not.
@@ -54,6 +63,19 @@ class Store:
             "XREAD", "COUNT", count, *waiting, "STREAMS", self._keys.events, cursor
         )
         return reply[0][1] if reply else []
+
+    async def read_cut(self, cursor: str, *, count: int, size: int) -> list[Entry]:
+        """Read what is there, up to `count` entries or `size` bytes, cut to what is used of it."""
+        return await read(
+            self._client,
+            events=self._keys.events,
+            cursor=cursor,
+            count=count,
+            longest=self._max_event_bytes + 1,
+            size=size,
+            field=FIELD,
+            names=NAMES_SHOWN + 1,
+        )
 
     async def load(self, wanted: Wanted) -> Mapping[Kind, Statuses]:
         """Load the statuses of entities, and tell which have none."""

@@ -1,0 +1,28 @@
+"""What comes often is logged seldom: at once, then once a minute, with how often it came."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+
+EVERY = 60.0
+"""Seconds."""
+
+
+class Notice:
+    """Counts what comes, by name, until it is time to say so."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._next = float("-inf")
+
+    def add(self, names: Iterable[str]) -> None:
+        """Count what came."""
+        self._counts.update(names)
+
+    def take(self) -> Counter[str]:
+        """Return the counts since the last time where it is time to say so; else none."""
+        if not self._counts or time.monotonic() < self._next:
+            return Counter()
+        self._next = time.monotonic() + EVERY
+        counts, self._counts = self._counts, Counter()
+        return counts

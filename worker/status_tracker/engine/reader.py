@@ -1,0 +1,130 @@
+"""Reading one partition's stream: how much at once, ahead of the folding, cut after a failure."""
+
+import asyncio
+import time
+from bisect import bisect
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple, Protocol
+
+from status_tracker.cancellation import cancelled
+from status_tracker.decode import Entry, find_all, size_of
+from status_tracker.engine.limits import Limits
+from status_tracker.models import Rejection
+
+BLOCK = 500
+"""Milliseconds that a read waits for entries. Each time nothing came, the partition's keys are
+checked: much longer, and a flushed database is noticed late; much shorter, and an idle partition is
+a load."""
+
+MOST_COUNT = 2000
+"""Entries asked for at most; a batch may be several reads. With a quarter of it, commands cost more
+than they bring; with twice as many, nothing is gained."""
+
+FIRST_COUNT = 10
+"""Entries asked for before anything is known of their size: they may have 10 MB each."""
+
+CUT_AFTER_FAILURE = 100
+"""Entries that are read by a script that cuts them, once a read has failed: one that is too large
+to come in time is only going to be rejected, and need not come whole."""
+
+
+class Stream(Protocol):
+    """What of the server's half is needed to read; `store.py` says what each method does."""
+
+    async def read(self, cursor: str, *, count: int, block: int | None) -> list[Entry]:
+        """Read entries after the cursor."""
+
+    async def read_cut(self, cursor: str, *, count: int, size: int) -> list[Entry]:
+        """Read entries without what is too large in them."""
+
+
+class Read(NamedTuple):
+    """What one read brought."""
+
+    entries: list[Entry]
+    values: Sequence[bytes | Rejection]
+    """Of each entry its `data`, or why there is none."""
+    size: int
+    """Bytes of the entries."""
+    more: bool
+    """Whether as many came as were asked for, so that there are likely more."""
+
+
+class Reader:
+    """Reads a stream as fast as its entries can be folded, and no larger pieces than fit."""
+
+    def __init__(self, stream: Stream, limits: Limits) -> None:
+        self._stream = stream
+        self._limits = limits
+        self.count = min(FIRST_COUNT, limits.entries)
+        """Entries that the next read asks for."""
+        # How many more entries are read by the script that cuts them.
+        self._cut = 0
+        self._stopped = False
+        # The task that waits for entries.
+        self._waiting: asyncio.Task[Any] | None = None
+        # The read that is on its way while other entries are folded.
+        self._ahead: asyncio.Task[list[Entry]] | None = None
+
+    def stop(self) -> None:
+        """Let a read that waits bring nothing."""
+        self._stopped = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    async def next(self, cursor: str) -> Read:
+        """Return what comes next; nothing when nothing comes, or when a stop cuts it off."""
+        task = self._waiting = asyncio.current_task()
+        try:
+            entries = await (self._ahead or self._read(cursor, BLOCK))
+        except asyncio.CancelledError:
+            # One cancellation is the stop's; another one would be of the partition itself.
+            if not self._stopped or task is None or task.uncancel():
+                raise
+            return Read([], [], 0, more=False)
+        finally:
+            self._ahead = self._waiting = None
+        return self._fitted(entries)
+
+    def read_ahead(self, cursor: str, block: int | None) -> None:
+        """Begin to read what comes after a cursor, for the next call of `next`."""
+        self._ahead = asyncio.create_task(self._read(cursor, block), name="read ahead")
+
+    def failed(self) -> None:
+        """Ask for little: perhaps the reply was too large to arrive in time."""
+        self.count = 1
+        self._cut = CUT_AFTER_FAILURE
+
+    async def drop(self) -> None:
+        """Forget what is on its way."""
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            await cancelled([ahead])
+
+    async def _read(self, cursor: str, block: int | None) -> list[Entry]:
+        began = time.monotonic()
+        entries: list[Entry] = []
+        if self._cut > 0:
+            entries = await self._stream.read_cut(cursor, count=self.count, size=self._limits.size)
+            self._cut -= len(entries)
+        if not entries:
+            entries = await self._stream.read(cursor, count=self.count, block=block)
+        self._limits.read_took(time.monotonic() - began)
+        return entries
+
+    def _fitted(self, entries: list[Entry]) -> Read:
+        """Cut off the entries that are too many, and fit the next read's count to what came."""
+        values, size = find_all(entries)
+        most = self._limits.size
+        more = len(entries) == self.count
+        # A full read raises the count; large entries lower it to as many as fit.
+        fitting = most * len(entries) // max(size, 1) if entries else MOST_COUNT
+        wanted = self.count * 4 if more else self.count
+        self.count = max(1, min(wanted, fitting, self._limits.entries, MOST_COUNT))
+        if size > most:
+            ends = list(accumulate(map(size_of, entries)))
+            entries = entries[: max(bisect(ends, most), 1)]
+            values, size = find_all(entries)
+        return Read(entries, values, size, more)
