@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from contextlib import suppress
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Self
@@ -9,6 +10,24 @@ from typing import Self
 from tests.servers import Server
 
 CHUNK = 65_536
+
+
+class Link:
+    """What all connections share in one direction."""
+
+    def __init__(self) -> None:
+        self.rate = float("inf")
+        """Bytes per second."""
+        self._free = 0.0
+        self._lock = threading.Lock()
+
+    def carry(self, size: int) -> None:
+        """Take as long as so many bytes take after those that came before."""
+        with self._lock:
+            now = time.monotonic()
+            self._free = max(now, self._free) + size / self.rate
+            wait = self._free - now
+        time.sleep(wait)
 
 
 class Proxy(ThreadingTCPServer):
@@ -23,6 +42,8 @@ class Proxy(ThreadingTCPServer):
         self.swallowed = 0
         self.flows = threading.Event()
         self.flows.set()
+        self.up = Link()
+        self.down = Link()
         self._wanted = b""
         self._ended = False
         self._connections: set[_Connection] = set()
@@ -120,6 +141,7 @@ class _Connection(BaseRequestHandler):
         with suppress(OSError):
             while chunk := self.request.recv(CHUNK):
                 self.server.flows.wait()
+                self.server.up.carry(len(chunk))
                 # What is looked for may have begun in the chunk before.
                 said = said[-CHUNK:] + chunk
                 self._swallows = self._swallows or self.server.take_wanted(said, len(chunk))
@@ -130,6 +152,7 @@ class _Connection(BaseRequestHandler):
         with suppress(OSError):
             while chunk := self._behind.recv(CHUNK):
                 self.server.flows.wait()
+                self.server.down.carry(len(chunk))
                 if self._swallows and chunk.startswith(b"-"):
                     self.server.swallow_reply_to(self._swallows)
                     self._swallows = b""

@@ -3,17 +3,18 @@
 import asyncio
 from bisect import bisect
 from collections.abc import Coroutine, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import msgspec
-from status_tracker.decode import Entry
+from status_tracker.decode import Entry, size_of
 from status_tracker.engine.batch import Batch, Wanted
 from status_tracker.engine.commit import commit_call
 from status_tracker.engine.statuses import Statuses
 from status_tracker.fold import Corrupt
 from status_tracker.keys import Keys
 from status_tracker.lua.attach import Attached
-from status_tracker.lua.commit import CursorMovedError, Payload, StatusChangedError
+from status_tracker.lua.commit import Call, CursorMovedError, Payload, StatusChangedError
 from status_tracker.models import AssetStatus, Kind, TaskStatus
 
 from tests.line import MAX_EVENT_BYTES, Line, builder
@@ -72,10 +73,15 @@ class MemoryStore:
 
     async def read_cut(self, cursor: str, *, count: int, size: int) -> list[Entry]:
         """Read entries without what is too large in them."""
-        del size
+        return self.cut(await self.read(cursor, count=count, block=None), size)
+
+    def cut(self, entries: list[Entry], size: int) -> list[Entry]:
+        """Do to entries what `read.lua` does: one is always returned."""
+        ends = [0, *accumulate(map(size_of, entries))]
         return [
             (entry_id, [each[: MAX_EVENT_BYTES + 1] for each in fields])
-            for entry_id, fields in await self.read(cursor, count=count, block=None)
+            for (entry_id, fields), begin in zip(entries, ends, strict=False)
+            if begin < size
         ]
 
     async def load(self, wanted: Wanted) -> Mapping[Kind, Statuses]:
@@ -97,8 +103,7 @@ class MemoryStore:
     async def commit(self, batch: Batch) -> int:
         """Write a batch as the script does; refuse it as the script does."""
         await asyncio.sleep(0)
-        forwards = {KEYS.events(number): found for number, found in batch.forwards.items()}
-        keys, args = commit_call(batch, OWN, forwards, max_changes=PLENTY, max_rejected=PLENTY)
+        keys, args = arguments(batch)
         _, packed, *raw = args
         assert isinstance(packed, bytes)
         self._write(keys, msgspec.msgpack.decode(packed, type=Payload), raw)
@@ -135,6 +140,12 @@ class MemoryStore:
         self.forwards += zip(streams, data[len(batch.rejected) :], strict=True)
         self.cursor = batch.cursor
         self.read_in_all += batch.entries
+
+
+def arguments(batch: Batch) -> Call:
+    """Return what a batch's commit is called with."""
+    forwards = {KEYS.events(number): found for number, found in batch.forwards.items()}
+    return commit_call(batch, OWN, forwards, max_changes=PLENTY, max_rejected=PLENTY)
 
 
 class Loop:

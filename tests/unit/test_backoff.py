@@ -60,3 +60,17 @@ async def test_a_stop_ends_the_waiting(caplog: pytest.LogCaptureFixture) -> None
         await waiting
         await backoff.wait("two", ResponseError("full"), stop)
     assert len(messages(caplog)) == 1
+
+
+async def test_an_outage_may_last(caplog: pytest.LogCaptureFixture) -> None:
+    """An hour is some thousand failures: the delay must not grow out of all numbers."""
+    backoff, stop = Backoff("server"), asyncio.Event()
+    for _ in range(5_000):
+        backoff.failed("one", NotReachedError("gone"))
+    async with asyncio.timeout(10):
+        waiting = asyncio.create_task(backoff.wait("one", NotReachedError("gone"), stop))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        stop.set()
+        await waiting
+    assert len(messages(caplog)) == 1

@@ -12,6 +12,12 @@ SMALLEST = 64 * 1024
 """Bytes that are never gone under: one update may have that many, and is to be taken somehow."""
 
 
+FIRST_PATIENCE = 8
+LONGEST_PATIENCE = 1024
+"""Commits until more is tried after a failure: twice as many after each, for what failed at once,
+and not by being slow, will likely fail again."""
+
+
 class Limits:
     """The limits of a batch, which fit themselves to the link and the server.
 
@@ -22,6 +28,9 @@ class Limits:
         self._most_entries = entries
         self._most_size = size
         self._reads_are_quick = True
+        self._patience = FIRST_PATIENCE
+        # Commits that are still to succeed before the limits grow.
+        self._waits = 0
         self.entries = entries
         self.size = size
         """In bytes."""
@@ -30,6 +39,8 @@ class Limits:
         """Halve the limits, after a failure or before the next one."""
         self.entries = max(self.entries // 2, 1)
         self.size = max(self.size // 2, min(SMALLEST, self._most_size))
+        self._waits = self._patience
+        self._patience = min(self._patience * 2, LONGEST_PATIENCE)
 
     def read_took(self, seconds: float) -> None:
         """Note how long it took until an answer with entries or statuses was there."""
@@ -39,8 +50,14 @@ class Limits:
 
     def commit_took(self, seconds: float) -> None:
         """Note how long a commit took that was answered; only here the limits grow again."""
+        self._waits -= 1
         if seconds > SLOW:
             self.shrink()
-        elif seconds < QUICK and self._reads_are_quick:
-            self.entries = min(self.entries * 2, self._most_entries)
-            self.size = min(self.size * 2, self._most_size)
+        elif seconds < QUICK and self._reads_are_quick and self._waits < 0:
+            self._grow()
+
+    def _grow(self) -> None:
+        self.entries = min(self.entries * 2, self._most_entries)
+        self.size = min(self.size * 2, self._most_size)
+        if (self.entries, self.size) == (self._most_entries, self._most_size):
+            self._patience = FIRST_PATIENCE

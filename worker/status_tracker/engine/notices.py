@@ -11,7 +11,8 @@ EVERY = 60.0
 class Notice:
     """Counts what comes, by name, until it is time to say so."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: float = EVERY) -> None:
+        self._every = every
         self._counts: Counter[str] = Counter()
         self._next = float("-inf")
 
@@ -23,6 +24,6 @@ class Notice:
         """Return the counts since the last time where it is time to say so; else none."""
         if not self._counts or time.monotonic() < self._next:
             return Counter()
-        self._next = time.monotonic() + EVERY
+        self._next = time.monotonic() + self._every
         counts, self._counts = self._counts, Counter()
         return counts

@@ -47,9 +47,9 @@ class Effects(Struct):
 class StatusCache:
     """The statuses of live entities, so that each is loaded once.
 
-    It keeps at most `capacity` of each kind, about `size` bytes in all, and none in a terminal phase,
-    for little is heard of those. Those of a batch are kept until it is committed; until then the
-    server may hold older ones.
+    It keeps at most `capacity` of each kind, about `size` bytes in all, and none in a terminal
+    phase, for little is heard of those. Those of a batch are kept until it is committed; until then
+    the server may hold older ones.
     """
 
     def __init__(self, lifecycles: Lifecycles, *, capacity: int, size: int) -> None:
