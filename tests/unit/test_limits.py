@@ -9,6 +9,7 @@ from status_tracker.engine.batch import Batch, Wanted
 from status_tracker.engine.limits import LONGEST_PATIENCE, QUICK, SLOW, Limits
 from status_tracker.engine.notices import Notice
 from status_tracker.engine.partition import Partition, Totals
+from status_tracker.engine.reader import FIRST_COUNT
 from status_tracker.engine.statuses import Statuses
 from status_tracker.models import Kind
 
@@ -56,9 +57,9 @@ class SlowLink(MemoryStore):
             raise NoAnswerError("no answer within 5 s")
 
 
-async def drain(store: MemoryStore) -> None:
-    """Let the real loop read everything."""
-    partition = Partition(
+def partition_of(store: MemoryStore) -> Partition:
+    """Return the real loop over a store."""
+    return Partition(
         0,
         store,
         builder(stream=OWN.events),
@@ -68,15 +69,39 @@ async def drain(store: MemoryStore) -> None:
         limits=Limits(entries=2_000, size=8 * 2**20),
         rejected_key=OWN.rejected,
     )
+
+
+async def drain(store: MemoryStore, *, until: str | None = None) -> None:
+    """Let the real loop read up to an entry, or everything."""
+    last = until or store.entries[-1][0].decode()
+    partition = partition_of(store)
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(partition.run())
-        while store.cursor != store.entries[-1][0].decode():  # noqa: ASYNC110 - it is all in memory
+        while store.cursor != last:  # noqa: ASYNC110 - it is all in memory
             await asyncio.sleep(0)
         partition.stop()
 
 
 async def _all_is_well() -> None:
     """Find the deployment as it was."""
+
+
+class StalledLink(MemoryStore):
+    """Keys at the other end of a link over which nothing comes after the first read."""
+
+    async def read(self, cursor: str, *, count: int, block: int | None) -> list[Entry]:
+        """Read entries once."""
+        if cursor != "0-0":
+            await asyncio.Event().wait()
+        return await super().read(cursor, count=count, block=block)
+
+
+async def test_a_batch_does_not_wait_for_what_does_not_come() -> None:
+    """What was read is committed, though there are more entries and the batch is not full."""
+    link = StalledLink()
+    link.add(*(entry(update(f"t{n}", "pending")) for n in range(50)))
+    await drain(link, until=link.entries[FIRST_COUNT - 1][0].decode())
+    assert len(link.statuses) == FIRST_COUNT
 
 
 async def test_updates_that_are_large_pass_a_slow_link() -> None:

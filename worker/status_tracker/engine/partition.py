@@ -28,6 +28,10 @@ FOLDED_AT_ONCE = 512 * 1024
 """Bytes of entries that are folded before others have their turn: leases must be renewed, and an
 answer taken in, however large the entries are and however long each takes to judge."""
 
+LINGER = 0.05
+"""Seconds that a batch waits for more entries of a backlog: on a slow link they take long, or fail
+to come, and what came before them must not wait for that."""
+
 FIRST_CONFLICT_DELAY = 0.01
 LONGEST_CONFLICT_DELAY = 1.0
 """Seconds before a batch is tried again when somebody changed a status of it, again and again."""
@@ -138,6 +142,8 @@ class Partition:
 
     async def _turn(self) -> None:
         """Read once; commit what came, unless a backlog fills the batch further."""
+        if self._builder.batch.entries and await self._reader.is_late(LINGER):
+            await self._commit(wait=False)
         read = await self._reader.next(self._builder.batch.cursor)
         if not read.entries:
             await self._pause()

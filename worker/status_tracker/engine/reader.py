@@ -88,6 +88,13 @@ class Reader:
             self._ahead = self._waiting = None
         return self._fitted(entries)
 
+    async def is_late(self, seconds: float) -> bool:
+        """Tell whether what is read ahead does not come in so many seconds."""
+        if self._ahead is None:
+            return False
+        _, late = await asyncio.wait([self._ahead], timeout=seconds)
+        return bool(late)
+
     def read_ahead(self, cursor: str, block: int | None) -> None:
         """Begin to read what comes after a cursor, for the next call of `next`."""
         self._ahead = asyncio.create_task(self._read(cursor, block), name="read ahead")
