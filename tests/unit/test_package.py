@@ -13,7 +13,7 @@ import status_tracker
 ROOT = "status_tracker"
 
 ROOMS = [
-    ["errors", "units", "models", "keys", "lifecycle", "decode", "fold", "cancellation"],
+    ["errors", "text", "units", "models", "keys", "lifecycle", "decode", "fold", "cancellation"],
     ["connection"],
     ["lua"],
     ["metadata"],
