@@ -251,3 +251,18 @@ def test_every_partition_has_a_connection(
     with tracker(tmp_path, "--redis-url", server.url, "--partitions", "150"):
         wait_until(lambda: drained(redis_client, SINGLE, 150))
     assert_as_modelled(redis_client, SINGLE, 150)
+
+
+def test_a_cursor_that_is_no_text_is_waited_out(
+    server: Server, redis_client: Redis, tmp_path: Path
+) -> None:
+    """Whatever somebody writes into the hash, the worker says what to mend and goes on."""
+    own = SINGLE.partition(0)
+    with tracker(tmp_path, "--redis-url", server.url) as running:
+        wait_until(lambda: drained(redis_client, SINGLE))
+        cursor = redis_client.hget(own.partition, "cursor")
+        redis_client.hset(own.partition, "cursor", b"\xff")
+        add(redis_client, update(id_in(0), "pending"), keys=SINGLE)
+        running.says("holds the cursor")
+        redis_client.hset(own.partition, "cursor", cursor)
+        wait_until(lambda: redis_client.exists(f"status:task:{id_in(0)}"))

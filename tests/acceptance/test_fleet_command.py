@@ -6,102 +6,39 @@ import pty
 import re
 import select
 import signal
+import socket
 import subprocess
-import sys
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from status_tracker.keys import Keys
 
+from tests.acceptance.fleet_command import (
+    COMMAND,
+    DEADLINE,
+    LEASE_TTL,
+    environment,
+    fleet,
+    watching,
+)
 from tests.acceptance.tracker import Tracker, drained, tracker
 from tests.events import add, id_in, update
 from tests.servers import Redis, Server, wait_until
 
 KEYS = Keys("status", "single")
-COMMAND = [sys.executable, "-m", "status_tracker", "fleet"]
+EXIT_OUTPUT = 74
+EXIT_PIPE = 141
 SHOW_CURSOR = "\x1b[?25h"
-DEADLINE = 30.0
-"""Seconds after which a command counts as hanging."""
-
-
-def environment() -> dict[str, str]:
-    """Return the variables of a command in which nobody set anything up."""
-    clean = {name: text for name, text in os.environ.items() if not name.startswith("STATUS_")}
-    for name in ("COLUMNS", "LINES", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
-        clean.pop(name, None)
-    return {**clean, "PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "xterm-256color"}
-
-
-def fleet(url: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the command once, to its end."""
-    return subprocess.run(
-        [*COMMAND, "--redis-url", url, *options],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=DEADLINE,
-        env=environment(),
-    )
-
-
-class Watch:
-    """One `status-tracker fleet --watch`, with its output in a file."""
-
-    def __init__(self, folder: Path, url: str, *options: str) -> None:
-        self._output = folder / "watch.out"
-        self._errors = folder / "watch.err"
-        with self._output.open("wb") as output, self._errors.open("wb") as errors:
-            self.process = subprocess.Popen(
-                [*COMMAND, "--redis-url", url, "--watch", *options],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                env=environment(),
-            )
-
-    @property
-    def lines(self) -> list[str]:
-        """The whole lines that it wrote."""
-        return self._output.read_text().split("\n")[:-1]
-
-    def says(self, pattern: str, *, since: int = 0) -> int:
-        """Wait for a line, from that one on, that matches; return how many there were then."""
-
-        def found() -> int | None:
-            lines = self.lines
-            assert self.process.poll() is None, self._errors.read_text()
-            return len(lines) if any(re.search(pattern, line) for line in lines[since:]) else None
-
-        return wait_until(found)
-
-    def interrupt(self) -> int:
-        """End it as Ctrl-C does; return its exit code. It leaves no word behind."""
-        self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(DEADLINE)
-        assert self._errors.read_text() == ""
-        return code
-
-
-@contextmanager
-def watching(folder: Path, url: str, *options: str) -> Iterator[Watch]:
-    """Watch, and end it in any case."""
-    watch = Watch(folder, url, *options)
-    try:
-        yield watch
-    finally:
-        watch.process.kill()
-        watch.process.wait()
 
 
 @pytest.fixture
 def worker(server: Server, redis_client: Redis, tmp_path: Path) -> Iterator[Tracker]:
     """A worker at work, which keeps its leases for long when it is killed."""
     options = ["--redis-url", server.url, "--name", "one"]
-    with tracker(tmp_path / "worker", *options, STATUS_LEASE_TTL="10m") as running:
+    with tracker(tmp_path / "worker", *options, STATUS_LEASE_TTL=LEASE_TTL) as running:
         wait_until(lambda: drained(redis_client, KEYS))
         yield running
 
@@ -118,6 +55,7 @@ def test_all_is_well(server: Server, worker: Tracker) -> None:
     assert lines[6] == ["worker", "heartbeat", "partitions"]
     assert lines[8][0] == "one"
     assert lines[8][3:] == ["ago", "0,", "1,", "2,", "3"]
+    assert lines[9:] == [["rejected", "entries:", "0", "kept,", "0", "dropped"]]
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
@@ -128,7 +66,7 @@ def test_json(server: Server, redis_client: Redis, worker: Tracker) -> None:
     result = fleet(server.url, "--json")
     assert result.returncode == 0
     document = json.loads(result.stdout)
-    assert list(document) == ["healthy", "problems", "partitions", "workers"]
+    assert list(document) == ["healthy", "problems", "partitions", "workers", "rejected"]
     assert (document["healthy"], document["problems"]) == (True, [])
     for number, seen in enumerate(document["partitions"]):
         assert 0 < seen.pop("lease_left") <= 600
@@ -142,6 +80,7 @@ def test_json(server: Server, redis_client: Redis, worker: Tracker) -> None:
     [seen] = document["workers"]
     assert 0 <= seen.pop("heartbeat_age") < DEADLINE
     assert seen == {"name": "one", "partitions": [0, 1, 2, 3]}
+    assert document["rejected"] == {"kept": 0, "dropped": 0}
 
 
 def test_a_lag_that_is_too_long(server: Server, redis_client: Redis, worker: Tracker) -> None:
@@ -168,6 +107,73 @@ def test_no_worker(server: Server, worker: Tracker) -> None:
     assert (result.returncode, result.stderr) == (1, "")
     problems = [f"partition {number} has no owner" for number in range(4)]
     assert result.stdout.splitlines()[-4:] == problems
+
+
+def test_an_owner_that_does_not_live(server: Server, redis_client: Redis, worker: Tracker) -> None:
+    """A lease that nobody will renew keeps a partition unread for an hour: it is named."""
+    hour = 3_600_000
+    redis_client.set(KEYS.lease(2), "ghost", px=hour)
+    result = fleet(server.url)
+    assert (result.returncode, result.stderr) == (1, "")
+    said = r"partition 2 is held for 3,\d+ s more by ghost, which is no live worker: .*"
+    assert re.fullmatch(said, result.stdout.splitlines()[-1])
+    worker.kill()
+    redis_client.set(KEYS.lease(2), "one", px=hour)
+    assert fleet(server.url).returncode == 0
+    redis_client.zincrby(KEYS.workers, -hour, "one")
+    result = fleet(server.url, "--json")
+    assert result.returncode == 1
+    problems = json.loads(result.stdout)["problems"]
+    said = r"partition 2 is held for 3,\d+ s more by one, which was last heard of 3,\d+ s ago: .*"
+    assert re.fullmatch(said, problems[2])
+
+
+def test_rejected_entries(server: Server, redis_client: Redis, tmp_path: Path) -> None:
+    """Who looks sees that something was rejected, and what is gone; the fleet is well."""
+    options = ["--redis-url", server.url, "--name", "one"]
+    with tracker(tmp_path / "worker", *options, STATUS_MAX_REJECTED="2"):
+        for number in (0, 0, 3, 3, 3):
+            redis_client.xadd(KEYS.events(number), {"data": "no JSON"})
+        wait_until(lambda: drained(redis_client, KEYS))
+        result = fleet(server.url)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout.rstrip().endswith("rejected entries: 2 kept, 3 dropped")
+        assert json.loads(fleet(server.url, "--json").stdout)["rejected"] == {
+            "kept": 2,
+            "dropped": 3,
+        }
+
+
+def test_a_name_that_a_terminal_would_obey(
+    server: Server, redis_client: Redis, tmp_path: Path
+) -> None:
+    """Whoever may write a key must not draw on an operator's terminal, nor forge a line."""
+    name = b"\x1b[2J\r\nall is well\xe2\x80\xae\xff[red]"
+    shown = r"\x1b[2J\r\nall is well\u202e\xff[red]"
+    redis_client.hset(KEYS.meta, mapping={"version": "1", "partitions": "2", "layout": "single"})
+    redis_client.set(KEYS.lease(0), name, px=3_600_000)
+    redis_client.set(KEYS.lease(1), name)
+    redis_client.zadd(KEYS.workers, {name: 1})
+    redis_client.hset(KEYS.partition(1).partition, "cursor", b"\x9b\xff")
+    result = fleet(server.url)
+    assert (result.returncode, result.stderr) == (1, "")
+    assert not [each for each in result.stdout if not each.isprintable() and each != "\n"]
+    lines = result.stdout.splitlines()
+    held, endless, cursor = lines[-3:]
+    assert f"by {shown}, which was last heard of" in held
+    assert f"stays with {shown} for ever" in endless
+    assert r"holds the cursor \x9b\xff, which is no entry ID" in cursor
+    assert not [line for line in lines if line.startswith("all is well")]
+    document = json.loads(fleet(server.url, "--json").stdout)
+    text = name.decode(errors="backslashreplace")
+    assert [each["owner"] for each in document["partitions"]] == [text, text]
+    assert document["workers"][0]["name"] == text
+    redis_client.delete(KEYS.lease(0), KEYS.lease(1))
+    with tracker(tmp_path, "--redis-url", server.url, "--partitions", "2") as running:
+        running.says(r"holds the cursor")
+        redis_client.set(KEYS.lease(0), name, px=60_000)
+        running.says(f"its lease is {shown}'s now")
+    assert not set(running.log) & set("\x1b\x9b\r\u202e")
 
 
 def test_no_deployment(server: Server, redis_client: Redis) -> None:
@@ -201,6 +207,24 @@ def test_a_url_that_the_server_refuses(server: Server, path: str, says: str) -> 
     assert "s3cret" not in result.stderr
 
 
+def test_ctrl_c_while_the_server_does_not_answer() -> None:
+    """Who gives up waiting has not seen an unwell fleet: the exit code is the signal's."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        subprocess.Popen(
+            [*COMMAND, "--redis-url", f"redis://127.0.0.1:{silent.getsockname()[1]}"],
+            stderr=subprocess.PIPE,
+            env=environment(),
+        ) as process,
+    ):
+        silent.settimeout(DEADLINE)
+        with silent.accept()[0]:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(DEADLINE) == -signal.SIGINT
+            assert process.stderr is not None
+            assert process.stderr.read() == b""
+
+
 def test_a_max_lag_that_is_none(server: Server) -> None:
     """A slip in the limit is a wrong command line, not a check that always passes."""
     result = fleet(server.url, "--max-lag", "30x")
@@ -220,11 +244,14 @@ def test_watch(server: Server, worker: Tracker, tmp_path: Path) -> None:
         assert watch.interrupt() == 1
 
 
-@pytest.mark.parametrize("options", [[], ["--json"]], ids=["tables", "json"])
+FORMS = pytest.mark.parametrize("options", [[], ["--json"]], ids=["tables", "json"])
+
+
+@FORMS
 def test_watch_into_a_pipe_that_is_closed(
     server: Server, worker: Tracker, options: list[str]
 ) -> None:
-    """`… | head -1` ends it without a traceback."""
+    """`… | head -1` ends it without a traceback, and not in 1: the fleet is well."""
     with subprocess.Popen(
         [*COMMAND, "--redis-url", server.url, "--watch", *options],
         stdout=subprocess.PIPE,
@@ -236,14 +263,36 @@ def test_watch_into_a_pipe_that_is_closed(
         assert process.stderr is not None
         assert "partition" in process.stdout.readline()
         process.stdout.close()
-        assert process.wait(DEADLINE) == 1
+        assert process.wait(DEADLINE) == EXIT_PIPE
         assert process.stderr.read() == ""
+
+
+@FORMS
+def test_output_that_cannot_be_written(server: Server, worker: Tracker, options: list[str]) -> None:
+    """A health check whose output is lost does not say that the fleet is unwell, or well."""
+    command = [*COMMAND, "--redis-url", server.url, *options]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        result = subprocess.run(
+            command, stdout=closed, stderr=subprocess.PIPE, check=False, env=environment()
+        )
+    assert (result.returncode, result.stderr) == (EXIT_PIPE, b"")
+    if Path("/dev/full").exists():
+        with Path("/dev/full").open("wb") as full:
+            result = subprocess.run(
+                command, stdout=full, stderr=subprocess.PIPE, check=False, env=environment()
+            )
+        assert result.returncode == EXIT_OUTPUT
+        assert result.stderr == (
+            b"status-tracker: the output cannot be written: No space left on device\n"
+        )
 
 
 def test_watch_json_through_an_outage(own_server: Server, tmp_path: Path) -> None:
     """One document a line; while the server is away they say so, and then go on."""
     with tracker(
-        tmp_path / "worker", "--redis-url", own_server.url, STATUS_LEASE_TTL="10m"
+        tmp_path / "worker", "--redis-url", own_server.url, STATUS_LEASE_TTL=LEASE_TTL
     ) as running:
         running.says("reading 4 of 4 partitions")
         with watching(tmp_path, own_server.url, "--json") as watch:
@@ -255,7 +304,7 @@ def test_watch_json_through_an_outage(own_server: Server, tmp_path: Path) -> Non
             assert watch.interrupt() == 0
     documents = [json.loads(line) for line in watch.lines]
     outage = next(each for each in documents if not each["healthy"])
-    assert (outage["partitions"], outage["workers"]) == ([], [])
+    assert (outage["partitions"], outage["workers"], outage["rejected"]) == ([], [], None)
     [problem] = outage["problems"]
     assert re.fullmatch(r"redis://127\.0\.0\.1:\d+/0: .*; trying again", problem)
 

@@ -1,16 +1,24 @@
 """A look at a deployment on a real server: what is seen of partitions and workers."""
 
-from collections.abc import AsyncIterator, Callable
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from status_tracker.connection.client import Client as WorkerClient
+from status_tracker.connection.client import Command
 from status_tracker.connection.url import reach
 from status_tracker.errors import ConfigError
 from status_tracker.keys import GROUP, Keys
 from status_tracker.metadata import ensure_deployment, read_deployment
-from status_tracker.monitoring.fleet import FleetState, PartitionState, read_fleet
+from status_tracker.monitoring.fleet import (
+    FleetState,
+    PartitionState,
+    RejectedState,
+    read_fleet,
+)
 
 from tests.clusters import ServerCluster
 from tests.events import id_in, update
@@ -56,7 +64,7 @@ def dump(server: Server) -> dict[bytes, object]:
 async def test_missing_keys_are_no_error(client: WorkerClient) -> None:
     """A deployment whose first worker has not begun can be looked at."""
     assert await read_fleet(client, KEYS, 2) == FleetState(
-        [NOTHING, PartitionState(1, None, None, 0, 0, None)], []
+        [NOTHING, PartitionState(1, None, None, 0, 0, None)], [], RejectedState(0, 0)
     )
 
 
@@ -150,10 +158,92 @@ async def test_workers(client: WorkerClient, redis_client: Redis) -> None:
     assert seen.partitions[1].owner == "gone"
 
 
-async def test_a_key_of_another_type_is_named(client: WorkerClient, redis_client: Redis) -> None:
+class Meanwhile:
+    """A client beside which something happens before the server is asked for the nth time."""
+
+    is_cluster = False
+
+    def __init__(self, client: WorkerClient, nth: int, happens: Callable[[], object]) -> None:
+        self._client = client
+        self._happens = {nth: happens}
+        self._asked = 0
+
+    async def execute(self, *command: str | bytes | int) -> Any:
+        """Return the reply to a command."""
+        return await self._client.execute(*command)
+
+    async def execute_all(self, commands: Sequence[Command]) -> list[Any]:
+        """Return the replies to commands."""
+        self._asked += 1
+        self._happens.get(self._asked, lambda: None)()
+        return await self._client.execute_all(commands)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+async def test_whoever_comes_or_goes_meanwhile_is_seen_with_its_lease(
+    client: WorkerClient, redis_client: Redis, nth: int
+) -> None:
+    """A worker that joins or leaves during a look must not seem to hold a lease without living."""
+
+    def join() -> None:
+        redis_client.zadd(KEYS.workers, {"one": server_now(redis_client)})
+        redis_client.set(KEYS.lease(0), "one", px=60_000)
+
+    def leave() -> None:
+        redis_client.delete(KEYS.lease(0))
+        redis_client.zrem(KEYS.workers, "one")
+
+    for happens in (join, leave):
+        seen = await read_fleet(Meanwhile(client, nth, happens), KEYS, 1)
+        names = {worker.name for worker in seen.workers}
+        assert {each.owner for each in seen.partitions} - {None} <= names
+        happens()
+
+
+async def test_rejected_entries(client: WorkerClient, redis_client: Redis) -> None:
+    """What is kept and what the cap dropped; a count that somebody spoilt does not count."""
+    for number, dropped in enumerate(["3", "many", "4"]):
+        redis_client.hset(KEYS.partition(number).partition, "rejected_dropped", dropped)
+    redis_client.xadd(KEYS.partition(0).rejected, {"reason": "stale"})
+    assert (await read_fleet(client, KEYS, 4)).rejected == RejectedState(kept=1, dropped=7)
+    keys = Keys("status", "cluster")
+    for number in range(3):
+        redis_client.xadd(keys.partition(number).rejected, {"reason": "stale"})
+    assert (await read_fleet(client, keys, 4)).rejected == RejectedState(kept=3, dropped=7)
+
+
+async def test_bytes_that_are_no_text(
+    client: WorkerClient, redis_client: Redis, line: Callable[..., Line]
+) -> None:
+    """They are shown as what they are; for a cursor that is none, the group says where it was."""
+    partition = line()
+    await partition.attach()
+    add(redis_client, 3, seconds_ago=90)
+    await partition.turn(count=2)
+    redis_client.hset(KEYS.partition(0).partition, "cursor", b"\xff")
+    redis_client.set(KEYS.lease(0), b"\xfe", px=60_000)
+    redis_client.zadd(KEYS.workers, {b"\xfe": 1, b"\xfd": 1})
+    seen = await read_fleet(client, KEYS, 1)
+    [state] = seen.partitions
+    assert (state.owner, state.cursor, state.lag) == (r"\xfe", r"\xff", 1)
+    assert state.lag_seconds == pytest.approx(90, abs=5)
+    assert [(worker.name, worker.partitions) for worker in seen.workers] == [
+        (r"\xfd", []),
+        (r"\xfe", [0]),
+    ]
+
+
+@pytest.mark.parametrize("key", [KEYS.lease(0), KEYS.workers, KEYS.partition(0).rejected])
+async def test_a_key_of_another_type_is_named(
+    client: WorkerClient, redis_client: Redis, key: str
+) -> None:
     """Who looks learns which key is in the way."""
-    redis_client.lpush(KEYS.lease(0), "mine")
-    with pytest.raises(redis.ResponseError, match=r"status:lease:\{0\}: WRONGTYPE"):
+    redis_client.lpush(key, "mine")
+    with pytest.raises(redis.ResponseError, match=rf"{re.escape(key)}.*: WRONGTYPE"):
         await first(client)
 
 

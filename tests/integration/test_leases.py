@@ -121,15 +121,29 @@ async def test_a_heartbeat_of_the_future_ages(leases: MakeLeases, redis_client: 
     assert redis_client.zscore("status:workers", "dead") <= (seconds + 1) * 1000
 
 
+@pytest.mark.parametrize("ahead", [0, 3_600_000], ids=["now", "of the future"])
+async def test_a_heartbeat_among_many(leases: MakeLeases, redis_client: Redis, ahead: int) -> None:
+    """Workers that crash and start under new names must not stop the others' heartbeats."""
+    seconds, _ = redis_client.time()
+    score = seconds * 1000 + ahead
+    names = {f"worker-{number}": score for number in range(20_000)}
+    redis_client.zadd("status:workers", names)
+    live, known = await leases("one").beat(WITHIN)
+    assert (set(live), known) == ({"one", *names}, False)
+    highest = redis_client.zrange("status:workers", -1, -1, withscores=True)
+    assert highest[0][1] <= (seconds + 60) * 1000
+
+
 async def test_names_that_are_no_text_stop_nothing(leases: MakeLeases, redis_client: Redis) -> None:
     """Whatever somebody wrote there by hand, it is somebody's name."""
     redis_client.set("status:lease:{0}", b"\xff")
     one = leases("one")
     await one.beat(WITHIN)
-    redis_client.zadd("status:workers", {b"\xfe": redis_client.zscore("status:workers", "one")})
+    now = redis_client.zscore("status:workers", "one")
+    redis_client.zadd("status:workers", {b"\xfe": now, b"\xfd": now})
     assert (await claim(one, [0, 1]))[1] == "one"
-    assert len((await one.beat(WITHIN))[0]) == 2
-    assert (await one.owners())[0] not in (None, "one")
+    assert set((await one.beat(WITHIN))[0]) == {"one", r"\xfe", r"\xfd"}
+    assert (await one.owners())[0] == r"\xff"
 
 
 async def test_in_a_cluster_each_lease_is_in_its_partitions_slot(tmp_path: Path) -> None:

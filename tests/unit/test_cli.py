@@ -1,8 +1,10 @@
 """The command as a shell sees it: what it prints, on which stream, and its exit code."""
 
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,12 +12,18 @@ import click
 import pytest
 from click.testing import CliRunner
 from status_tracker.cli import cli
+from status_tracker.cli.output import LineFormatter
 from status_tracker.settings import default_file
 
 from tests.model import PHASES
 
 EXIT_USAGE = 2
+EXIT_OUTPUT = 74
 EXIT_CONFIG = 78
+EXIT_PIPE = 141
+
+COMMAND = [sys.executable, "-m", "status_tracker"]
+NO_TEXT = os.fsdecode(b"\xff")
 
 DEFAULTS = default_file("lifecycles.toml").read_text()
 
@@ -30,16 +38,17 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def status_tracker(
-    *arguments: str | Path, cwd: Path | None = None
+    *arguments: str | Path, cwd: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the command as a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "status_tracker", *map(str, arguments)],
+        [*COMMAND, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
         cwd=cwd,
+        env={**os.environ, **(environment or {})},
     )
 
 
@@ -125,6 +134,108 @@ def test_what_cannot_work_ends_in_78(tmp_path: Path, name: str, content: str, sa
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
     assert result.returncode == EXIT_CONFIG
+
+
+@pytest.mark.parametrize("variable", ["STATUS_PREFIX", "STATUS_NAME", "STATUS_REDIS_URL"])
+def test_bytes_that_are_no_text_end_in_78(variable: str) -> None:
+    """A byte from the shell that is no text is a slip in a setting, not a bug."""
+    result = status_tracker("check", environment={variable: NO_TEXT})
+    assert (result.returncode, result.stdout) == (EXIT_CONFIG, "")
+    assert result.stderr.startswith(f"status-tracker: {variable}: holds bytes that are no UTF-8")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_path_is_shown_without_what_a_terminal_obeys(tmp_path: Path) -> None:
+    """A file may have any name; the lines that name it stay lines."""
+    file = tmp_path / f"\x1b[2J\n{NO_TEXT}[bold].toml"
+    shown = r"\x1b[2J\n\udcff[bold].toml"
+    for option in ("--config", "--lifecycles"):
+        result = status_tracker("check", option, file)
+        assert (result.returncode, result.stdout) == (EXIT_CONFIG, "")
+        assert (
+            result.stderr
+            == f"status-tracker: {tmp_path}/{shown}: cannot be read: No such file or directory\n"
+        )
+    file.write_text(DEFAULTS)
+    result = status_tracker("check", "--lifecycles", file)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.endswith(f"good ({tmp_path}/{shown})\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+@pytest.mark.parametrize("arguments", [["check"], ["check", "--mermaid"], ["--help"]], ids=str)
+def test_output_that_cannot_be_written_ends_in_74(arguments: list[str]) -> None:
+    """A script that keeps what is printed must not take half of it for all."""
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(
+            [*COMMAND, *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    line = "status-tracker: the output cannot be written: No space left on device\n"
+    assert (result.returncode, result.stderr) == (EXIT_OUTPUT, line)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["check", "--config", "gone.toml"], EXIT_CONFIG), (["bogus"], 2)]
+)
+def test_an_error_that_cannot_be_told_keeps_its_exit_code(arguments: list[str], code: int) -> None:
+    """Where nobody reads the line, a script still reads the code."""
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run([*COMMAND, *arguments], stderr=full, check=False, timeout=60)
+    assert result.returncode == code
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["check", "--mermaid"], ["--help"]], ids=str)
+def test_a_closed_pipe_ends_in_141(arguments: list[str]) -> None:
+    """`… | head` ends it as it ends any other command: without a word, and never in 1."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        result = subprocess.run(
+            [*COMMAND, *arguments],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert (result.returncode, result.stderr) == (EXIT_PIPE, "")
+
+
+def test_a_terminal_of_another_encoding(tmp_path: Path) -> None:
+    """What it has no characters for is written in those that it has."""
+    file = tmp_path / "東京.toml"
+    file.write_text(DEFAULTS)
+    result = status_tracker(
+        "check", "--lifecycles", file, environment={"PYTHONIOENCODING": "latin-1"}
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert r"/\u6771\u4eac.toml" in result.stdout
+
+
+def test_a_log_line_is_one_line() -> None:
+    """Whatever a key put into a message, or into an error, a terminal is not told what to do."""
+    formatter = LineFormatter("%(levelname)s %(message)s")
+    error = ValueError("\x1b]0;owned\x07")
+    arguments = ("two\x1b[2J\nERROR",)
+    record = logging.LogRecord(
+        "any",
+        logging.WARNING,
+        "",
+        0,
+        "its lease is %s's now",
+        arguments,
+        (type(error), error, None),
+    )
+    assert formatter.format(record).split("\n") == [
+        r"WARNING its lease is two\x1b[2J\nERROR's now",
+        r"ValueError: \x1b]0;owned\x07",
+    ]
 
 
 @pytest.mark.parametrize(

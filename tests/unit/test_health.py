@@ -1,21 +1,39 @@
 """When a deployment is well, and what is said when it is not."""
 
 import pytest
-from status_tracker.monitoring.fleet import FleetState, PartitionState
+from status_tracker.monitoring.fleet import (
+    FleetState,
+    PartitionState,
+    RejectedState,
+    WorkerState,
+)
 from status_tracker.monitoring.health import MaxLag, report
+
+LEASE_TTL = 10
+WAY_OUT = "start that worker again, or delete its lease"
 
 
 def view(
-    number: int = 0, owner: str | None = "one", lag: int | None = 0, lag_seconds: float = 0
+    number: int = 0,
+    owner: str | None = "one",
+    *,
+    lag: int | None = 0,
+    lag_seconds: float = 0,
+    lease_left: float | None = 5,
+    cursor: str | None = "1-0",
 ) -> PartitionState:
     """Return a partition that is well but for what is given."""
-    return PartitionState(number, owner, "1-0", lag, lag_seconds, 5.0)
+    return PartitionState(number, owner, cursor, lag, lag_seconds, lease_left)
 
 
-def problems(max_lag: str | None, *views: PartitionState) -> list[str]:
-    """Return what is wrong with these partitions."""
+def problems(
+    max_lag: str | None, *views: PartitionState, heartbeat_age: float = 0.3, dropped: int = 0
+) -> list[str]:
+    """Return what is wrong with these partitions; worker one was heard of so many seconds ago."""
     limit = None if max_lag is None else MaxLag.parse(max_lag)
-    found = report(FleetState(list(views), []), limit)
+    worker = WorkerState("one", heartbeat_age, [])
+    fleet = FleetState(list(views), [worker], RejectedState(dropped, dropped))
+    found = report(fleet, limit, lease_ttl=LEASE_TTL)
     assert found.healthy is not bool(found.problems)
     return found.problems
 
@@ -82,3 +100,46 @@ def test_an_unknown_lag_counts_as_over() -> None:
 def test_a_partition_can_have_two_problems() -> None:
     """One does not hide the other."""
     assert len(problems("10", view(owner=None, lag=11))) == 2
+
+
+def test_an_owner_that_is_no_worker() -> None:
+    """A lease that nobody will renew or give back keeps its partition from being read."""
+    assert problems(None, view(1, owner="ghost", lease_left=3590)) == [
+        f"partition 1 is held for 3,590 s more by ghost, which is no live worker: {WAY_OUT}"
+    ]
+
+
+def test_an_owner_that_was_not_heard_of_for_too_long() -> None:
+    """Where nobody is left who would take it off the list, its last heartbeat is looked at."""
+    assert problems(None, view(1, lease_left=3590), heartbeat_age=10) == []
+    assert problems(None, view(1, lease_left=3590), heartbeat_age=11) == [
+        f"partition 1 is held for 3,590 s more by one, which was last heard of 11 s ago: {WAY_OUT}"
+    ]
+
+
+@pytest.mark.parametrize("lease_left", [0.0, 0.4, 3.3])
+def test_a_lease_that_runs_out_with_its_owner(lease_left: float) -> None:
+    """A killed worker's lease may end a heartbeat later than the worker: that is no alarm."""
+    assert problems(None, view(owner="gone", lease_left=lease_left)) == []
+    assert problems(None, view(lease_left=lease_left), heartbeat_age=10.1) == []
+
+
+def test_a_lease_without_an_end() -> None:
+    """It is one problem, whether its owner lives or not."""
+    for owner in ("one", "ghost"):
+        assert problems(None, view(owner=owner, lease_left=None)) == [
+            f"partition 0 stays with {owner} for ever: its lease does not run out; delete it"
+        ]
+
+
+@pytest.mark.parametrize("cursor", ["", "7", "7-", r"\xff", "7-0\n"])
+def test_a_cursor_that_is_none(cursor: str) -> None:
+    """A partition that waits for somebody to mend its cursor is not well."""
+    [problem] = problems(None, view(2, cursor=cursor))
+    assert problem.startswith(f"partition 2 holds the cursor {cursor}, which is no entry ID: set")
+    assert problems(None, view(cursor=None)) == []
+
+
+def test_rejected_entries_are_no_problem() -> None:
+    """What a producer does wrong must not call for whoever runs the workers."""
+    assert problems("0", view(), dropped=10**6) == []

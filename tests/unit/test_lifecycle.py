@@ -112,8 +112,14 @@ REFUSED = {
         "asset.max_retries: only tasks count retries",
     ),
     "no max_retries": (("max_retries = 3", ""), "task.max_retries: missing"),
-    "negative max_retries": (("max_retries = 3", "max_retries = -1"), "task.max_retries"),
-    "max_retries as text": (("max_retries = 3", 'max_retries = "3"'), "task.max_retries"),
+    "negative max_retries": (
+        ("max_retries = 3", "max_retries = -1"),
+        "task.max_retries: write a whole",
+    ),
+    "max_retries as text": (
+        ("max_retries = 3", 'max_retries = "3"'),
+        "task.max_retries: write a whole",
+    ),
     "step in two tables": (
         ('running = ["waiting"]', 'running = ["waiting", "failed"]'),
         "task.retries.running: running -> failed stands in task.transitions.running too",
@@ -127,11 +133,25 @@ REFUSED = {
         "asset.transitions.ready: ready -> ready goes nowhere",
     ),
     "no initial phase": (('initial = ["pending"]', "initial = []"), "task.initial"),
-    "initial missing": (('initial = ["pending"]', ""), "`initial` - at `$.task`"),
-    "kind missing": (("[task]", "[video]"), "`video`"),
-    "unknown key": (("max_retries = 3", "max_retires = 3"), "`max_retires` - at `$.task`"),
-    "table misspelt": (("[asset.restarts]", "[asset.restart]"), "`restart` - at `$.asset`"),
-    "text for a list": (('terminal = ["deleted"]', 'terminal = "deleted"'), "asset.terminal"),
+    "initial missing": (
+        ('initial = ["pending"]', ""),
+        "task.initial: missing; write a list of phases",
+    ),
+    "kind missing": (("[task]", "[video]"), "video: no such key"),
+    "unknown key": (("max_retries = 3", "max_retires = 3"), "task.max_retires: no such key"),
+    "table misspelt": (("[asset.restarts]", "[asset.restart]"), "asset.restart: no such key"),
+    "text for a list": (
+        ('terminal = ["deleted"]', 'terminal = "deleted"'),
+        "asset.terminal: write a list of phases",
+    ),
+    "text for a list of steps": (
+        ('ready = ["deleting"]', 'ready = "deleting"'),
+        "asset.transitions: write a table of phases",
+    ),
+    "a number among steps": (
+        ('ready = ["deleting"]', "ready = [3]"),
+        "asset.transitions: write a table of phases",
+    ),
     "no TOML": (("[task]", "[task"), "line 10"),
 }
 
@@ -154,8 +174,9 @@ def test_what_cannot_work_is_refused(tmp_path: Path, slip: tuple[str, str], says
     ("content", "says"),
     [
         pytest.param(None, "cannot be read: No such file or directory", id="missing"),
-        pytest.param(b"\xff\xfe", "utf-8", id="binary"),
-        pytest.param(b"", "missing required field `task`", id="empty"),
+        pytest.param(b"\xff\xfe", "is not UTF-8", id="binary"),
+        pytest.param(b"task = 3", "task: write a table", id="a number"),
+        pytest.param(b"", "task: missing; write a table", id="empty"),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path: Path, content: bytes | None, says: str) -> None:

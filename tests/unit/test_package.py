@@ -13,7 +13,18 @@ import status_tracker
 ROOT = "status_tracker"
 
 ROOMS = [
-    ["errors", "units", "models", "keys", "lifecycle", "decode", "fold", "cancellation"],
+    [
+        "errors",
+        "text",
+        "units",
+        "toml",
+        "models",
+        "keys",
+        "lifecycle",
+        "decode",
+        "fold",
+        "cancellation",
+    ],
     ["connection"],
     ["lua"],
     ["metadata"],

@@ -1,6 +1,8 @@
 """The settings: where they may stand, what they may hold, and what a slip is answered with."""
 
 import logging
+import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -115,18 +117,21 @@ REFUSED = {
     "duration for a size": ("batch_bytes", '"5s"', 'write "500B", "64KiB", "8MiB" or "1GiB"'),
     "size in other units": ("batch_bytes", '"8MB"', 'write "500B", "64KiB", "8MiB" or "1GiB"'),
     "size as a list": ("batch_bytes", "[8]", 'write "500B", "64KiB", "8MiB" or "1GiB"'),
-    "no number": ("partitions", '"four"', "Expected `int`"),
-    "yes for a number": ("partitions", "true", "Expected `int`"),
-    "half a number": ("partitions", "4.5", "Expected `int`"),
-    "too few": ("partitions", "0", ">= 1"),
-    "too many": ("partitions", "1025", "<= 1024"),
+    "no number": ("partitions", '"four"', "a whole number from 1 to 1024"),
+    "yes for a number": ("partitions", "true", "a whole number from 1 to 1024"),
+    "half a number": ("partitions", "4.5", "a whole number from 1 to 1024"),
+    "too few": ("partitions", "0", "a whole number from 1 to 1024"),
+    "too many": ("partitions", "1025", "a whole number from 1 to 1024"),
     "unknown choice": ("layout", '"sharded"', "write single or cluster or auto"),
     "choice in capitals": ("log_level", '"INFO"', "write debug or info or warning or error"),
-    "braces in the prefix": ("prefix", '"{status}"', "Expected `str` matching"),
-    "space in the prefix": ("prefix", '"my status"', "Expected `str` matching"),
-    "empty prefix": ("prefix", '""', "Expected `str` matching"),
-    "empty URL": ("redis_url", '""', "length >= 1"),
-    "number for a path": ("lifecycles", "5", "does not fit"),
+    "braces in the prefix": ("prefix", '"{status}"', "'{status}': write text, not empty, without"),
+    "space in the prefix": ("prefix", '"my status"', "'my status': write text, not empty, without"),
+    "empty prefix": ("prefix", '""', "'': write text, not empty, without"),
+    "long name": ("name", f'"{"n" * 201}"', "write at most 200 characters, without"),
+    "empty URL": ("redis_url", '""', "write a URL: redis://"),
+    "number for a path": ("lifecycles", "5", "write the path of a file"),
+    "somebody else's home": ("lifecycles", '"~nobody-at-all/mine"', "write the path of a file"),
+    "a book": ("partitions", f'"{"9" * 10_000}"', "99…: write a whole number from 1 to 1024"),
 }
 
 
@@ -136,6 +141,30 @@ def test_a_bad_value_in_a_file(tmp_path: Path, name: str, value: str, says: str)
     message = refusal(tmp_path, f"{name} = {value}")
     assert message.startswith(f"{tmp_path / 'mine.toml'}: {name}: ")
     assert says in message
+    assert "Expected" not in message
+    assert len(message) < len(str(tmp_path)) + 250
+
+
+@pytest.mark.parametrize("name", [field.name for field in msgspec.structs.fields(Settings)])
+def test_every_setting_says_what_may_be_there(tmp_path: Path, name: str) -> None:
+    """Whatever slip it is, the way out is in words, not in a library's terms."""
+    message = refusal(tmp_path, f"{name} = [[]]")
+    given = "" if name == "redis_url" else r"'?\[\[\]\]'?: "
+    assert re.fullmatch(rf".*/mine\.toml: {name}: {given}write [^`^\\]+", message)
+
+
+@pytest.mark.parametrize("name", ["prefix", "name", "redis_url", "partitions", "log_level"])
+def test_bytes_that_are_no_text(tmp_path: Path, name: str) -> None:
+    """What a shell passes on need not be text; it is refused before it becomes a key."""
+    variable = f"STATUS_{name.upper()}"
+    message = refusal(tmp_path, environment={variable: os.fsdecode(b"caf\xe9" + HIDDEN.encode())})
+    assert message == f"{variable}: holds bytes that are no UTF-8 text; write others"
+
+
+def test_a_path_need_not_be_text(tmp_path: Path) -> None:
+    """File systems know bytes, and so must a path."""
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.toml")
+    assert settings_from(tmp_path, environment={"STATUS_LIFECYCLES": path}).lifecycles == Path(path)
 
 
 def test_a_bad_value_elsewhere(tmp_path: Path) -> None:
@@ -165,7 +194,9 @@ def test_an_unknown_setting_is_refused_with_a_guess(tmp_path: Path) -> None:
     [
         pytest.param(None, "cannot be read: No such file or directory", id="missing"),
         pytest.param(b"partitions 4", "line 1", id="no TOML"),
-        pytest.param(b"\xff", "utf-8", id="binary"),
+        pytest.param(b"name = '\xff'", "is not UTF-8: byte 8 is 0xff", id="binary"),
+        pytest.param(b"name = " + b"[" * 9_000, "too deep in each other", id="deep"),
+        pytest.param(b"partitions = " + b"9" * 9_000, "digits", id="a huge number"),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path: Path, content: bytes | None, says: str) -> None:

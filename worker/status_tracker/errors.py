@@ -9,6 +9,12 @@ EXIT_UNAVAILABLE = 69
 EXIT_BUG = 70
 """Something happened that should not have: please report it (EX_SOFTWARE)."""
 
+EXIT_OUTPUT = 74
+"""What is printed cannot be written, for the disk is full, say (EX_IOERR)."""
+
+EXIT_PIPE = 141
+"""Whoever read the output went away, as `head` does: what a shell says of a death by SIGPIPE."""
+
 
 class ConfigError(Exception):
     """A configuration that cannot work, in one line: the file, field or key, and the way out."""
@@ -20,3 +26,15 @@ class UnavailableError(Exception):
     """A server that cannot be used now, in one line: its URL without secrets, and why."""
 
     exit_code = EXIT_UNAVAILABLE
+
+
+class OutputError(Exception):
+    """What is printed cannot be written, in one line."""
+
+    exit_code = EXIT_OUTPUT
+
+
+class ClosedPipeError(OutputError):
+    """Nobody reads the output any more; nobody needs to be told."""
+
+    exit_code = EXIT_PIPE

@@ -1,5 +1,6 @@
 """Which phase may follow which, as data: read from `lifecycles.toml` and checked before use."""
 
+import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from itertools import chain
@@ -11,6 +12,8 @@ from msgspec import Meta, Struct
 
 from status_tracker.errors import ConfigError
 from status_tracker.models import PHASES, Kind
+from status_tracker.text import shortened
+from status_tracker.toml import read_toml
 
 
 class Edge(Enum):
@@ -56,6 +59,18 @@ class _File(Struct, forbid_unknown_fields=True):
     asset: _Table
 
 
+_PHASES = 'a list of phases: ["pending", "waiting"]'
+_STEPS = 'a table of phases, each with those that follow it: pending = ["waiting", "failed"]'
+
+_FORMS: dict[str, str] = {
+    **dict.fromkeys(PHASES, "a table: initial = …, success = …, terminal = …, transitions = …"),
+    **dict.fromkeys(("initial", "success", "terminal"), _PHASES),
+    **dict.fromkeys(("transitions", "retries", "restarts"), _STEPS),
+    "max_retries": "a whole number, at least 0",
+}
+"""What each key holds, for the line that refuses what is there instead."""
+
+
 def load_lifecycles(path: Path) -> Lifecycles:
     """Read and check a lifecycles file.
 
@@ -63,15 +78,27 @@ def load_lifecycles(path: Path) -> Lifecycles:
     lifecycle in it cannot work.
     """
     try:
-        file = msgspec.toml.decode(path.read_bytes(), type=_File)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+        file = msgspec.convert(read_toml(path), _File)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {_in_words(error)}") from None
     problem = next(chain(_problems("task", file.task), _problems("asset", file.asset)), None)
     if problem is not None:
         raise ConfigError(f"{path}: {problem}")
     return {"task": _lifecycle("task", file.task), "asset": _lifecycle("asset", file.asset)}
+
+
+def _in_words(error: msgspec.ValidationError) -> str:
+    """Say what is wrong with the form of a file, beginning with the key to change."""
+    problem, _, place = str(error).partition(" - at `$.")
+    parents = re.findall(r"\w+", place)  # also of a list in a table: `$.task.transitions[...][0]`
+    named = re.match(r"Object (missing|contains).* field `(.*)`", problem, re.DOTALL)
+    if named is None:
+        key = ".".join(parents[:2])
+        return f"{key}: write {_FORMS[parents[:2][-1]]}"
+    key = ".".join([*parents, shortened(named[2])])
+    if named[1] == "contains":
+        return f"{key}: no such key; mend its name, or remove it"
+    return f"{key}: missing; write {_FORMS[named[2]]}"
 
 
 def _lifecycle(kind: Kind, table: _Table) -> Lifecycle:

@@ -9,6 +9,7 @@ from status_tracker.connection.client import Client, server_info
 from status_tracker.errors import ConfigError
 from status_tracker.keys import Keys, Layout
 from status_tracker.lua.create import create
+from status_tracker.text import decoded
 
 VERSION = "1"
 """Of the keys' names and contents."""
@@ -99,7 +100,7 @@ async def _read(client: Client, key: str) -> dict[str, str]:
         if "WRONGTYPE" not in str(error):
             raise
         raise ConfigError(f"{key} is not the hash of a deployment: choose another prefix") from None
-    texts = [each.decode(errors="replace") for each in flat]
+    texts = [decoded(each) for each in flat]
     return dict(zip(texts[::2], texts[1::2], strict=True))
 
 

@@ -12,6 +12,8 @@ from msgspec import Meta, Struct
 
 from status_tracker.errors import ConfigError
 from status_tracker.keys import PREFIX_PATTERN
+from status_tracker.text import shortened
+from status_tracker.toml import read_toml
 from status_tracker.units import Bytes, Milliseconds, quantity
 
 log = logging.getLogger(__name__)
@@ -34,26 +36,48 @@ MOST_ENTRIES = 10**12
 """More than fit on a server, and well within the numbers that XTRIM takes."""
 
 
-class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `config/worker.toml` holds; each setting is explained there, with its default."""
+_EntriesKept = Annotated[
+    int,
+    Meta(ge=0, le=MOST_ENTRIES, description=f"a whole number from 0 to {MOST_ENTRIES}"),
+]
 
-    redis_url: Annotated[str, Meta(min_length=1)]
-    prefix: Annotated[str, Meta(pattern=PREFIX_PATTERN)]
-    partitions: Annotated[int, Meta(ge=1, le=1024)]
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `config/worker.toml` holds; each setting is explained there, with its default.
+
+    A description is what the line says to write that refuses another value.
+    """
+
+    redis_url: Annotated[str, Meta(min_length=1, description="a URL: redis://host:port/db")]
+    prefix: Annotated[
+        str,
+        Meta(
+            pattern=PREFIX_PATTERN,
+            description="text, not empty, without whitespace, control characters and braces",
+        ),
+    ]
+    partitions: Annotated[int, Meta(ge=1, le=1024, description="a whole number from 1 to 1024")]
     layout: Literal["single", "cluster", "auto"]
-    name: Annotated[str, Meta(pattern=NAME_PATTERN, max_length=200)]
+    name: Annotated[
+        str,
+        Meta(
+            pattern=NAME_PATTERN,
+            max_length=200,
+            description="at most 200 characters, without whitespace and control characters",
+        ),
+    ]
     lease_ttl: Milliseconds
     heartbeat: Milliseconds
     lifecycles: Path
     max_event_bytes: Bytes
     max_clock_skew: Milliseconds
     clock_skew: Milliseconds
-    batch_entries: Annotated[int, Meta(ge=1)]
+    batch_entries: Annotated[int, Meta(ge=1, description="a whole number, at least 1")]
     batch_bytes: Bytes
-    live_statuses: Annotated[int, Meta(ge=0)]
+    live_statuses: Annotated[int, Meta(ge=0, description="a whole number, at least 0")]
     live_bytes: Bytes
-    max_changes: Annotated[int, Meta(ge=0, le=MOST_ENTRIES)]
-    max_rejected: Annotated[int, Meta(ge=0, le=MOST_ENTRIES)]
+    max_changes: _EntriesKept
+    max_rejected: _EntriesKept
     log_level: Literal["debug", "info", "warning", "error"]
 
 
@@ -101,15 +125,11 @@ def _check_lease(ttl: int, heartbeat: int) -> None:
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        found = msgspec.toml.decode(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+    found = read_toml(path)
     for name in found:
         if name not in _TYPES:
-            raise ConfigError(f"{path}: {name}: no such setting{_hint(name, list(_TYPES))}")
+            hint = _hint(name, list(_TYPES))
+            raise ConfigError(f"{path}: {shortened(name)}: no such setting{hint}")
     return {
         name: _converted(name, value, f"{path}: {name}", path.parent)
         for name, value in found.items()
@@ -138,22 +158,42 @@ def _hint(name: str, known: list[str]) -> str:
 
 def _converted(name: str, value: object, source: str, folder: Path) -> Any:
     """Convert one setting; `source` is what an error begins with, `folder` where paths start."""
-    if name == "redis_url" and not isinstance(value, str):
-        value = None  # whatever it is, it may hold a password: let the message not repeat it
+    wanted = _TYPES[name]
+    if isinstance(value, str) and wanted is not Path and any(map(_is_surrogate, value)):
+        raise ConfigError(f"{source}: holds bytes that are no UTF-8 text; write others")
     try:
         # Not strict: from the environment, numbers come as text.
-        converted = msgspec.convert(value, _TYPES[name], strict=False, dec_hook=_quantity)
-    except (msgspec.ValidationError, ValueError) as error:
-        choices = get_args(_TYPES[name]) if get_origin(_TYPES[name]) is Literal else ()
-        expected = f"; write {' or '.join(choices)}" if choices else ""
-        raise ConfigError(f"{source}: {error}{expected}") from None
+        converted = msgspec.convert(value, wanted, strict=False, dec_hook=_special)
+    except ValueError:
+        # It may hold a password.
+        given = "" if name == "redis_url" else f"{shortened(repr(value))}: "
+        raise ConfigError(f"{source}: {given}write {_described(wanted)}") from None
     return folder / converted if isinstance(converted, Path) else converted
 
 
-def _quantity(wanted: type, value: object) -> Any:
+def _is_surrogate(character: str) -> bool:
+    """Tell what Python makes of a byte from the shell that is no text."""
+    return "\ud800" <= character <= "\udfff"
+
+
+def _special(wanted: type, value: object) -> Any:
     """Read what msgspec does not know: durations, sizes and paths."""
-    if wanted is Path and isinstance(value, str) and "\0" not in value:
-        return Path(value).expanduser()
     if issubclass(wanted, Milliseconds | Bytes):
         return quantity(wanted, str(value))
-    raise ValueError(f"{value!r} does not fit")
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError("not a path")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError("nobody has that home") from None
+
+
+def _described(wanted: Any) -> str:
+    """Say what a setting of a type may be."""
+    if wanted is Path:
+        return "the path of a file"
+    if wanted in (Milliseconds, Bytes):
+        return str(wanted.examples)
+    if get_origin(wanted) is Literal:
+        return " or ".join(get_args(wanted))
+    return str(get_args(wanted)[1].description)

@@ -3,6 +3,8 @@
 import re
 from typing import Any, ClassVar
 
+from status_tracker.text import shortened
+
 
 class Milliseconds(int):
     """A duration."""
@@ -23,7 +25,7 @@ def quantity(unit: Any, text: str) -> Any:
     match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)\s*([A-Za-z]+)", text.strip())
     if match and match[2] in unit.units:
         return unit(float(match[1]) * unit.units[match[2]])
-    raise ValueError(f"{text!r}: write {unit.examples}")
+    raise ValueError(f"{shortened(repr(text))}: write {unit.examples}")
 
 
 def duration(text: str) -> Milliseconds:

@@ -4,6 +4,7 @@ What a command needs is imported when it runs, so that `--help` does not wait fo
 """
 
 import logging
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,13 +13,22 @@ from typing import Any
 
 import click
 
-from status_tracker.errors import EXIT_BUG, ConfigError, UnavailableError
+from status_tracker.cli.output import LineFormatter, escaped_lines, guard_output
+from status_tracker.errors import (
+    EXIT_BUG,
+    ClosedPipeError,
+    ConfigError,
+    OutputError,
+    UnavailableError,
+)
 from status_tracker.signals import stop_signals
+from status_tracker.text import escaped
 
 EPILOG = """\b
 Exit codes: 0 all is well; 1 the fleet is not; 2 the command line is wrong; 69 the server
-cannot be used; 70 a bug, please report it; 78 the configuration cannot work, or is not
-the one the deployment was created with."""
+cannot be used; 70 a bug, please report it; 74 the output cannot be written; 78 the
+configuration cannot work, or is not the one the deployment was created with; 141 the
+output is not read to its end, as by head."""
 
 DATA = Path(".status-tracker")
 """Where the embedded server keeps its data: in the folder in which the command is run."""
@@ -115,8 +125,8 @@ def fleet(
 ) -> None:
     """Show who reads which partition, how far behind it is, and which workers live.
 
-    The exit code is 1 when a partition has no owner or lags too far, so that it serves as a
-    health check.
+    The exit code is 1 when a partition has no owner that lives, or lags too far, so that it serves
+    as a health check.
     """
     from status_tracker.cli.fleet import show_fleet  # noqa: PLC0415
 
@@ -125,19 +135,26 @@ def fleet(
 
 def main() -> None:
     """Run the command; end with a line and an exit code where it fails."""
-    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.INFO)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Click makes a 1 of Ctrl-C, as if the fleet were not well.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    guard_output()
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)-7s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
     sys.exit(_exit_code(cli))
 
 
 def _exit_code(command: Callable[..., Any]) -> int:
     try:
         command()
-    except (ConfigError, UnavailableError) as error:
-        # One line, also where a key in a file has line breaks in it.
-        click.echo(f"status-tracker: {' '.join(str(error).split())}", err=True)
+    except ClosedPipeError as error:
+        return error.exit_code
+    except (ConfigError, UnavailableError, OutputError) as error:
+        click.echo(f"status-tracker: {escaped(str(error))}", err=True)
         return error.exit_code
     except Exception:  # noqa: BLE001
-        traceback.print_exc()
+        click.echo(escaped_lines(traceback.format_exc()), err=True)
         click.echo("status-tracker: this is a bug; please report it with the lines above", err=True)
         return EXIT_BUG
     return 0

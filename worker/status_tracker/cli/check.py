@@ -11,6 +11,7 @@ from status_tracker.connection.url import connect
 from status_tracker.lifecycle import Edge, Lifecycle, load_lifecycles
 from status_tracker.models import PHASES, Kind
 from status_tracker.settings import load_settings
+from status_tracker.text import escaped
 
 
 def check_files(config: Path | None, options: Mapping[str, str | None], *, mermaid: bool) -> None:
@@ -28,7 +29,8 @@ def check_files(config: Path | None, options: Mapping[str, str | None], *, merma
     console = Console()
     for kind, lifecycle in lifecycles.items():
         console.print(table(kind, lifecycle))
-    console.print(f"settings and lifecycles are good ({settings.lifecycles})", soft_wrap=True)
+    file = escaped(str(settings.lifecycles))
+    console.print(f"settings and lifecycles are good ({file})", markup=False, soft_wrap=True)
 
 
 def table(kind: Kind, lifecycle: Lifecycle) -> Table:

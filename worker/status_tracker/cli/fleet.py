@@ -22,6 +22,7 @@ from status_tracker.monitoring.fleet import PartitionState, WorkerState, read_fl
 from status_tracker.monitoring.health import MaxLag, Report, report
 from status_tracker.settings import Settings, load_settings
 from status_tracker.signals import StopSignals, stop_signals
+from status_tracker.text import escaped
 
 EVERY = 1.0
 """Seconds between two looks."""
@@ -66,7 +67,8 @@ async def _look(settings: Settings, max_lag: MaxLag | None) -> Report:
         client = await reach(settings.redis_url)
         try:
             keys, partitions = await read_deployment(client, settings.prefix)
-            return report(await read_fleet(client, keys, partitions), max_lag)
+            found = await read_fleet(client, keys, partitions)
+            return report(found, max_lag, lease_ttl=settings.lease_ttl / 1000)
         finally:
             await client.close()
     except UNAVAILABLE as error:
@@ -91,7 +93,7 @@ async def _watch(
             except (ConfigError, UnavailableError) as error:
                 if code is None and isinstance(error, ConfigError):
                     raise
-                found = Report(False, [f"{error}; trying again"], [], [])
+                found = Report(False, [f"{error}; trying again"], [], [], None)
                 code = error.exit_code
             show(found)
             await asyncio.sleep(EVERY)
@@ -112,13 +114,10 @@ def _print_json(found: Report) -> None:
 
 
 def _print_tables(console: Console, found: Report) -> None:
-    # Not printed by rich, which ends the process from within where a pipe was closed.
-    with console.capture() as captured:
-        for table in _tables(found):
-            console.print(table)
-        for line in _lines(found):
-            console.print(line, soft_wrap=True)
-    click.echo(captured.get(), nl=False)
+    for table in _tables(found):
+        console.print(table)
+    for line in _lines(found):
+        console.print(line, soft_wrap=True)
 
 
 def _draw(live: Live, found: Report) -> None:
@@ -128,7 +127,7 @@ def _draw(live: Live, found: Report) -> None:
 
 def _lines(found: Report) -> Iterator[RenderableType]:
     for problem in found.problems:
-        yield Text(problem, "red")
+        yield Text(escaped(problem), "red")
 
 
 def _tables(found: Report) -> Iterator[RenderableType]:
@@ -137,6 +136,9 @@ def _tables(found: Report) -> Iterator[RenderableType]:
         yield _partitions(found.partitions)
         yield ""
         yield _workers(found.workers)
+        yield ""
+    if found.rejected:
+        yield f"rejected entries: {found.rejected.kept:,} kept, {found.rejected.dropped:,} dropped"
         yield ""
 
 
@@ -150,8 +152,8 @@ def _partitions(views: list[PartitionState]) -> Table:
     for view in views:
         rows.add_row(
             str(view.number),
-            Text(view.owner) if view.owner is not None else Text("none", "red"),
-            view.cursor or "",
+            Text(escaped(view.owner)) if view.owner is not None else Text("none", "red"),
+            Text(escaped(view.cursor or "")),
             "?" if view.lag is None else f"{view.lag:,}",
             _seconds(view.lag_seconds),
             "" if view.lease_left is None else _seconds(view.lease_left),
@@ -166,7 +168,7 @@ def _workers(views: list[WorkerState]) -> Table:
     rows.add_column("partitions", overflow="fold")
     for view in views:
         held = ", ".join(map(str, view.partitions))
-        rows.add_row(Text(view.name), f"{_seconds(view.heartbeat_age)} ago", held)
+        rows.add_row(Text(escaped(view.name)), f"{_seconds(view.heartbeat_age)} ago", held)
     if not views:
         rows.add_row(Text("none", "red"))
     return rows

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from status_tracker.decode import FIELD
 from status_tracker.keys import Keys
 from status_tracker.models import PHASES, Change, Kind, TaskStatus
+from status_tracker.text import decoded, escaped
 
 RATE_OVER = 2.0
 """Seconds over which the entries per second are averaged."""
@@ -144,6 +145,4 @@ def _status(document: bytes | str | None) -> TaskStatus | None:
 
 
 def _printable(raw: bytes) -> str:
-    """Return text without what would move a terminal's cursor."""
-    text = raw[:SHOWN].decode(errors="replace")
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    return escaped(decoded(raw[:SHOWN]))

@@ -216,9 +216,10 @@ class Fleet:
             del self._owned[number]
 
     async def _leave(self) -> None:
-        # Of all partitions: a claim that was cancelled may have got through. Beside each other, for
-        # on a cluster one may not get through.
-        leaving = self._leases.leave(), self._leases.release(range(self._leases.partitions))
+        # Of all partitions: a claim that was cancelled may have got through. The leases first, so
+        # that none seems to have an owner who left; but beside each other, for on a cluster one may
+        # not get through.
+        leaving = self._leases.release(range(self._leases.partitions)), self._leases.leave()
         for error in await asyncio.gather(*leaving, return_exceptions=True):
             if error is not None:
                 log.debug("leases are left to run out: %r", error)

@@ -11,6 +11,7 @@ from status_tracker.keys import Keys
 from status_tracker.lua.claim import claim
 from status_tracker.lua.heartbeat import heartbeat
 from status_tracker.lua.release import release
+from status_tracker.text import decoded
 
 CALLS_PER_LEASE = 4
 """How many calls in a row may go without an answer until a lease runs out."""
@@ -51,7 +52,7 @@ class Leases:
         async def call(numbers: list[int], leases: list[str]) -> None:
             owners = await self._client.execute("MGET", *leases)
             for number, owner in zip(numbers, owners, strict=True):
-                found[number] = None if owner is None else owner.decode(errors="replace")
+                found[number] = None if owner is None else decoded(owner)
 
         await self._each(range(self.partitions), call)
         return found

@@ -6,6 +6,7 @@ from redis.exceptions import ResponseError
 
 from status_tracker.connection.client import Client
 from status_tracker.lua.script import Script
+from status_tracker.text import decoded
 
 # Also when the server's memory is full: who owns what must not change because of that.
 _script = Script("claim", flags="allow-oom")
@@ -19,7 +20,4 @@ async def claim(
     Returns the owner of each; an error in its place where the key is of another type.
     """
     owners = await _script.run(client, leases, [name, str(ttl)])
-    return [
-        each if isinstance(each, ResponseError) else each.decode(errors="replace")
-        for each in owners
-    ]
+    return [each if isinstance(each, ResponseError) else decoded(each) for each in owners]

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from status_tracker.connection.client import Client
 from status_tracker.lua.script import Script
+from status_tracker.text import decoded
 
 _script = Script("commit")
 _encode = msgspec.msgpack.Encoder().encode
@@ -92,7 +93,7 @@ async def commit(client: Client, call: Call) -> int:
     """
     outcome, value, *expected = await _script.run(client, call.keys, call.args)
     if outcome == b"changed":
-        raise StatusChangedError(value.decode(), was_known=expected != [b""])
+        raise StatusChangedError(decoded(value), was_known=expected != [b""])
     if outcome == b"moved":
-        raise CursorMovedError(value.decode())
+        raise CursorMovedError(decoded(value))
     return int(value)

@@ -4,7 +4,7 @@
 -- ARGV[1] name      of the worker
 -- ARGV[2] within    ms after which a worker that is not heard of is gone
 --
--- Returns 1 where the name was not there, else 0; then the names of all live workers, this one too.
+-- Returns 1 where the name was not there, else 0; then the list of all live workers, this one too.
 
 local workers, name, within = KEYS[1], ARGV[1], tonumber(ARGV[2])
 
@@ -20,4 +20,4 @@ for _, early in ipairs(redis.call('ZRANGEBYSCORE', workers, string.format('(%.0f
   redis.call('ZADD', workers, string.format('%.0f', now), early)
 end
 local added = redis.call('ZADD', workers, string.format('%.0f', now), name)
-return {added, unpack(redis.call('ZRANGE', workers, 0, -1))}
+return {added, redis.call('ZRANGE', workers, 0, -1)}

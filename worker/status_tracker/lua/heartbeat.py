@@ -2,6 +2,7 @@
 
 from status_tracker.connection.client import Client
 from status_tracker.lua.script import Script
+from status_tracker.text import decoded
 
 # Also when the server's memory is full: who owns what must not change because of that.
 _script = Script("heartbeat", flags="allow-oom")
@@ -14,5 +15,5 @@ async def heartbeat(
 
     A worker that was not heard of within so many ms is not live any more.
     """
-    added, *names = await _script.run(client, [workers], [name, str(within)])
-    return [each.decode(errors="replace") for each in names], not added
+    added, names = await _script.run(client, [workers], [name, str(within)])
+    return [decoded(each) for each in names], not added

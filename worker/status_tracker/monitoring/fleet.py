@@ -3,7 +3,9 @@
 It only reads keys, so it can be taken at any time, by anybody who may read them.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -12,9 +14,12 @@ from redis.exceptions import ResponseError
 
 from status_tracker.connection.client import Client, Command
 from status_tracker.keys import GROUP, Keys
+from status_tracker.text import decoded
 
 _NO_KEY = -2
 """What PTTL says where nothing is."""
+
+_ENTRY_ID = re.compile(r"\d+-\d+")
 
 
 class PartitionState(Struct, frozen=True):
@@ -31,6 +36,11 @@ class PartitionState(Struct, frozen=True):
     lease_left: float | None
     """Seconds until the lease runs out; None without an owner, or where it does not run out."""
 
+    @property
+    def is_cursor_an_id(self) -> bool:
+        """Whether a worker could read on from the cursor."""
+        return self.cursor is None or _ENTRY_ID.fullmatch(self.cursor) is not None
+
 
 class WorkerState(Struct, frozen=True):
     """What the keys say about a worker."""
@@ -41,11 +51,21 @@ class WorkerState(Struct, frozen=True):
     partitions: list[int]
 
 
+class RejectedState(Struct, frozen=True):
+    """How many entries were rejected, of all partitions."""
+
+    kept: int
+    """Entries that can be looked at."""
+    dropped: int
+    """Entries that are gone, as `max_rejected` has it."""
+
+
 class FleetState(Struct, frozen=True):
     """What the keys say at one moment."""
 
     partitions: list[PartitionState]
     workers: list[WorkerState]
+    rejected: RejectedState
 
 
 class _Replies(Struct):
@@ -53,7 +73,8 @@ class _Replies(Struct):
 
     owner: bytes | None
     lease_left: int
-    cursor: bytes | None
+    fields: list[bytes | None]
+    """Of the partition's hash: its cursor, and how many rejected entries were dropped."""
     groups: list[list[Any]] | None
     """``[[field, value, …], …]``"""
 
@@ -64,50 +85,69 @@ class _Replies(Struct):
         return next((group for group in groups if group[b"name"] == GROUP.encode()), {})
 
     @property
+    def cursor(self) -> bytes | None:
+        """The ID of the last entry applied, if the hash has one."""
+        return self.fields[0]
+
+    @property
+    def dropped(self) -> int:
+        """How many rejected entries the cap dropped; 0 where somebody wrote something else."""
+        found = self.fields[1] or b""
+        return int(found) if re.fullmatch(rb"\d{1,18}", found) else 0
+
+    @property
     def position(self) -> str:
         """Where a worker would read on: as `attach.lua` finds it where the hash is lost."""
-        position = self.cursor
-        if position is None and self.group.get(b"entries-read") is not None:
-            position = self.group[b"last-delivered-id"]
-        return _text(position) or "0-0"
+        if self.cursor is not None and _ENTRY_ID.fullmatch(decoded(self.cursor)):
+            return decoded(self.cursor)
+        if self.group.get(b"entries-read") is None:
+            return "0-0"
+        return decoded(self.group[b"last-delivered-id"])
 
 
 async def read_fleet(client: Client, keys: Keys, partitions: int) -> FleetState:
-    """Look at all partitions and workers, in two round trips.
+    """Look at all partitions and workers, in three round trips.
+
+    The workers are read before the leases and after them: one that joins notes that it lives before
+    it takes a lease, and one that leaves had noted it. So an owner that is in neither is none.
 
     Raises one of `UNAVAILABLE`; where a key is of another type, the error names it.
     """
     numbers = range(partitions)
-    time, scores, *replies = await _ask(
-        client,
-        [
-            ("TIME",),
-            ("ZRANGE", keys.workers, "0", "-1", "WITHSCORES"),
-            *chain.from_iterable(_about(keys, number) for number in numbers),
-        ],
-    )
+    heartbeats = ("ZRANGE", keys.workers, "0", "-1", "WITHSCORES")
+    time, before = await _ask(client, [("TIME",), heartbeats])
     now = int(time[0]) * 1000 + int(time[1]) // 1000
+    replies = await _ask(client, list(chain.from_iterable(_about(keys, each) for each in numbers)))
     found = [_Replies(*replies[begin : begin + 4]) for begin in range(0, len(replies), 4)]
-    unread = await _ask(
+    rejected = list(dict.fromkeys(keys.partition(number).rejected for number in numbers))
+    after, *replies = await _ask(
         client,
         [
-            ("XRANGE", keys.events(number), f"({each.position}", "+", "COUNT", "1")
-            for number, each in zip(numbers, found, strict=True)
+            heartbeats,
+            *(("XLEN", stream) for stream in rejected),
+            *(
+                ("XRANGE", keys.events(number), f"({each.position}", "+", "COUNT", "1")
+                for number, each in zip(numbers, found, strict=True)
+            ),
         ],
     )
+    kept, unread = replies[: len(rejected)], replies[len(rejected) :]
     states = [
         _partition(number, each, entries, now)
         for number, each, entries in zip(numbers, found, unread, strict=True)
     ]
-    workers = sorted(_workers(scores, states, now), key=lambda worker: worker.name)
-    return FleetState(states, workers)
+    return FleetState(
+        states,
+        list(_workers(_scores(before) | _scores(after), states, now)),
+        RejectedState(sum(kept), sum(each.dropped for each in found)),
+    )
 
 
 def _about(keys: Keys, number: int) -> Iterator[Command]:
     """Yield the commands whose replies are a partition's `_Replies`."""
     yield "GET", keys.lease(number)
     yield "PTTL", keys.lease(number)
-    yield "HGET", keys.partition(number).partition, "cursor"
+    yield "HMGET", keys.partition(number).partition, "cursor", "rejected_dropped"
     yield "XINFO", "GROUPS", keys.events(number)
 
 
@@ -139,16 +179,22 @@ def _partition(number: int, replies: _Replies, unread: list[Any], now: int) -> P
     )
 
 
+def _scores(reply: list[bytes]) -> dict[str, float]:
+    """Return when each worker was last heard of, from the flat ``[name, score, …]``."""
+    return dict(zip(map(decoded, reply[::2]), map(float, reply[1::2]), strict=True))
+
+
 def _workers(
-    scores: list[bytes], partitions: list[PartitionState], now: int
+    scores: Mapping[str, float], partitions: list[PartitionState], now: int
 ) -> Iterator[WorkerState]:
-    """Yield the state of each worker from the flat ``[name, score, …]``."""
-    for name, heartbeat in zip(scores[::2], scores[1::2], strict=True):
-        worker = name.decode(errors="replace")
-        held = [state.number for state in partitions if state.owner == worker]
-        age = now - min(max(float(heartbeat), 0.0), now)
-        yield WorkerState(worker, age / 1000, held)
+    """Yield the state of each worker, by name."""
+    held: dict[str | None, list[int]] = defaultdict(list)
+    for state in partitions:
+        held[state.owner].append(state.number)
+    for name, heartbeat in sorted(scores.items()):
+        age = now - min(max(heartbeat, 0.0), now)
+        yield WorkerState(name, age / 1000, held.get(name, []))
 
 
 def _text(raw: bytes | None) -> str | None:
-    return None if raw is None else raw.decode(errors="replace")
+    return None if raw is None else decoded(raw)

@@ -1,12 +1,21 @@
-"""When a deployment is well: every partition has an owner, and none lags too far."""
+"""When a deployment is well: every partition has an owner that lives, and none lags too far."""
 
 import re
 from collections.abc import Iterator
 
 from msgspec import Struct
 
-from status_tracker.monitoring.fleet import FleetState, PartitionState, WorkerState
+from status_tracker.monitoring.fleet import (
+    FleetState,
+    PartitionState,
+    RejectedState,
+    WorkerState,
+)
 from status_tracker.units import duration
+
+HAND_OVER = 1 / 3
+"""How much of a lease may be left when its owner counts as gone: a worker renews its leases, and
+notes that it lives, each by itself at every heartbeat, which is at most this part of a lease."""
 
 
 class MaxLag(Struct, frozen=True):
@@ -48,15 +57,22 @@ class Report(Struct, frozen=True):
     problems: list[str]
     partitions: list[PartitionState]
     workers: list[WorkerState]
+    rejected: RejectedState | None
+    """None where nothing could be seen."""
 
 
-def report(fleet: FleetState, max_lag: MaxLag | None) -> Report:
-    """Say what is wrong in a deployment, if anything."""
-    problems = list(_problems(fleet, max_lag))
-    return Report(not problems, problems, fleet.partitions, fleet.workers)
+def report(fleet: FleetState, max_lag: MaxLag | None, *, lease_ttl: float) -> Report:
+    """Say what is wrong in a deployment, if anything.
+
+    A worker that was not heard of for longer than `lease_ttl` seconds does not live, as workers see
+    each other, too.
+    """
+    problems = list(_problems(fleet, max_lag, lease_ttl))
+    return Report(not problems, problems, fleet.partitions, fleet.workers, fleet.rejected)
 
 
-def _problems(fleet: FleetState, max_lag: MaxLag | None) -> Iterator[str]:
+def _problems(fleet: FleetState, max_lag: MaxLag | None, lease_ttl: float) -> Iterator[str]:
+    ages = {worker.name: worker.heartbeat_age for worker in fleet.workers}
     for view in fleet.partitions:
         if view.owner is None:
             yield f"partition {view.number} has no owner"
@@ -65,6 +81,25 @@ def _problems(fleet: FleetState, max_lag: MaxLag | None) -> Iterator[str]:
                 f"partition {view.number} stays with {view.owner} for ever: its lease does not "
                 "run out; delete it"
             )
+        elif view.lease_left > lease_ttl * HAND_OVER:
+            age = ages.get(view.owner)
+            if age is None or age > lease_ttl:
+                yield _held_by_nobody(view, age)
+        if not view.is_cursor_an_id:
+            yield (
+                f"partition {view.number} holds the cursor {view.cursor}, which is no entry ID: "
+                "set it to the ID of the last entry applied"
+            )
         excess = max_lag and max_lag.excess(view)
         if excess:
             yield f"partition {view.number} lags by {excess}"
+
+
+def _held_by_nobody(view: PartitionState, age: float | None) -> str:
+    who = "which is no live worker"
+    if age is not None:
+        who = f"which was last heard of {age:,.0f} s ago"
+    return (
+        f"partition {view.number} is held for {view.lease_left:,.0f} s more by {view.owner}, "
+        f"{who}: start that worker again, or delete its lease"
+    )
