@@ -56,7 +56,7 @@ class Line:
 
     async def attach(self) -> tuple[str, ...]:
         """Take the cursor from the keys; return what was created."""
-        attached = await self.store.attach()
+        attached = await self.store.attach(thorough=True)
         self.builder.restart(attached.cursor)
         return attached.created
 

@@ -14,8 +14,10 @@ strung together by the thousand.
 """
 
 import json
+import re
 import unicodedata
 import zlib
+from collections import Counter
 from typing import Any, Literal, NamedTuple
 
 Document = dict[str, Any]
@@ -72,6 +74,8 @@ class Forward(NamedTuple):
 
     partition: int
     data: bytes
+    origin: str
+    """Where it comes from: ``<partition>/<ID>``."""
 
 
 class Model:
@@ -104,6 +108,7 @@ class Model:
         # For each partition, as in `status:partition:{p}`.
         self.cursors = dict.fromkeys(range(partitions), "0-0")
         self.entries = dict.fromkeys(range(partitions), 0)
+        self.totals: dict[int, Counter[str]] = {each: Counter() for each in range(partitions)}
 
     @property
     def counts(self) -> dict[tuple[str, str], int]:
@@ -123,11 +128,24 @@ class Model:
         """Return the partition that an entity belongs to."""
         return zlib.crc32(entity_id.encode("utf-8")) % self.partitions
 
-    def apply(self, partition: int, entry_id: str, data: bytes | None) -> Outcome:
+    def apply(
+        self, partition: int, entry_id: str, data: bytes | None, origin: str | None = None
+    ) -> Outcome:
         """Take the next entry of a partition's stream, and say what became of it.
 
-        `data` is its field's value, None where it has none. ``rejected[-1]`` has a reason.
+        `data` and `origin` are the values of its fields `data` and `from`, None where it has none.
+        ``rejected[-1]`` has a reason.
         """
+        outcome = self._apply(partition, entry_id, data, origin)
+        field = {"duplicate": "duplicates"}.get(outcome, outcome)
+        if outcome == "rejected":
+            field = f"rejected:{self.rejected[-1].reason}"
+        self.totals[partition].update(["entries", field])
+        return outcome
+
+    def _apply(
+        self, partition: int, entry_id: str, data: bytes | None, origin: str | None
+    ) -> Outcome:
         self.cursors[partition] = entry_id
         self.entries[partition] += 1
         update, fault = _read(data, self.max_event_bytes)  # rule 1
@@ -135,10 +153,12 @@ class Model:
             return self._reject(fault, partition, entry_id, data)
         home = self.home(update["id"])
         if home != partition:  # rule 2
-            self.forwards.append(Forward(home, data or b""))
+            self.forwards.append(Forward(home, data or b"", f"{partition}/{entry_id}"))
             return "forwarded"
         entity = (update["kind"], update["id"])
         received = int(entry_id.split("-", maxsplit=1)[0])
+        if origin is not None and re.fullmatch(r"\d{1,4}/\d{1,20}-\d{1,20}", origin):
+            received = min(received, int(origin.partition("/")[2].partition("-")[0]))
         verdict = self._fold(entity, update, received)  # rules 3 to 8
         if verdict == "duplicate":
             self.duplicates += 1

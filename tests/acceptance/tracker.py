@@ -99,7 +99,7 @@ def model_of(client: Redis, keys: Keys, partitions: int = 4) -> Model:
         for entry_id, fields in client.xrange(keys.events(number)):
             data = fields.get("data")
             raw = None if data is None else data.encode(errors="surrogateescape")
-            model.apply(number, entry_id, raw)
+            model.apply(number, entry_id, raw, fields.get("from"))
     return model
 
 
@@ -111,11 +111,20 @@ def assert_as_modelled(client: Redis, keys: Keys, partitions: int = 4) -> Model:
     _assert_feeds(client, keys, model)
     for number in range(partitions):
         own = keys.partition(number)
-        partition = {"cursor": model.cursors[number], "entries": str(model.entries[number])}
+        partition = {"cursor": model.cursors[number]}
+        partition |= {field: str(count) for field, count in model.totals[number].items()}
+        if keys.layout == "cluster":
+            partition |= _origins(model, number)
         assert client.hgetall(own.partition) == partition
         [group] = client.xinfo_groups(own.events)
         assert (group["name"], group["lag"]) == ("tracker", 0)
     return model
+
+
+def _origins(model: Model, number: int) -> dict[str, str]:
+    """Return which entry of each other partition was the last one that it forwarded here."""
+    origins = [each.origin.split("/") for each in model.forwards if each.partition == number]
+    return {f"from:{sender}": f"0/{entry_id}" for sender, entry_id in origins}
 
 
 def _assert_statuses(client: Redis, keys: Keys, model: Model) -> None:

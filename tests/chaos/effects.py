@@ -57,7 +57,7 @@ def _check_streams(client: Redis, model: Model, added: int, *, flushed: bool) ->
     doubled = [number for number, times in numbers.items() if times > 1]
     if absent or doubled:
         raise FindingError(f"updates {absent} are in no stream, {doubled} more than once")
-    forwards = Counter(forward.data for forward in model.forwards)
+    forwards = Counter(each.data for each in model.forwards)
     if copies != forwards:
         raise FindingError(
             f"forwarded and lost: {forwards - copies}; more than once: {copies - forwards}"

@@ -2,6 +2,7 @@
 
 import asyncio
 from bisect import bisect
+from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, TypeVar
@@ -36,14 +37,14 @@ class MemoryStore:
         self.entries: list[Entry] = []
         self.last = (0, 0)
         self.cursor = "0-0"
-        self.read_in_all = 0
+        self.totals: Counter[str] = Counter()
         self.statuses: dict[str, str] = {}
         self.corrupt: dict[tuple[Kind, str], Corrupt] = {}
         self.phases: dict[str, dict[str, float]] = {}
         self.counts: dict[str, dict[str, int]] = {}
         self.changes: list[object] = []
         self.rejected: list[tuple[str, str, bytes]] = []
-        self.forwards: list[tuple[str, bytes]] = []
+        self.forwards: list[tuple[str, bytes, str]] = []
         self.loaded: list[tuple[Kind, str]] = []
         """What was loaded since somebody emptied it."""
         self.refused = 0
@@ -58,9 +59,10 @@ class MemoryStore:
             self.last = ms, seq
             self.entries.append((f"{ms}-{seq}".encode(), fields))
 
-    async def attach(self) -> Attached:
+    async def attach(self, *, thorough: bool) -> Attached:
         """Find the cursor; nothing is ever missing."""
-        return Attached(self.cursor, ())
+        del thorough
+        return Attached(self.cursor)
 
     async def read(self, cursor: str, *, count: int, block: int | None) -> list[Entry]:
         """Read entries after the cursor, without waiting for any."""
@@ -110,7 +112,7 @@ class MemoryStore:
         return 0
 
     def _write(self, keys: list[str], batch: Payload, raw: Sequence[str | bytes]) -> None:
-        counts, rest = keys[4:6], keys[6:]
+        counts, rest = keys[4 : 4 + batch.counts], keys[4 + batch.counts :]
         statuses, rest = rest[: len(batch.documents)], rest[len(batch.documents) :]
         phases, forwards = rest[: len(batch.phases)], rest[len(batch.phases) :]
         if batch.read_from != self.cursor:
@@ -126,20 +128,17 @@ class MemoryStore:
             for entity_id in moves.left:
                 del ids[entity_id]
             ids |= zip(moves.entered[1::2], map(float, moves.entered[::2]), strict=True)
-        for key, differences in zip(counts, batch.counts, strict=True):
-            for phase, difference in zip(differences[::2], differences[1::2], strict=True):
-                held = self.counts.setdefault(key, {})
-                held[str(phase)] = held.get(str(phase), 0) + int(difference)
+            self.counts.setdefault(counts[moves.counts - 1], {})[moves.phase] = len(ids)
         self.changes += map(msgspec.json.decode, batch.changes)
         data = [each if isinstance(each, bytes) else each.encode() for each in raw]
         for entry, kept in zip(batch.rejected, data, strict=False):
             self.rejected.append((entry["reason"], entry["id"], kept))
-        streams = [
-            key for key, many in zip(forwards, batch.forwards, strict=True) for _ in range(many)
-        ]
-        self.forwards += zip(streams, data[len(batch.rejected) :], strict=True)
+        forwarded = iter(data[len(batch.rejected) :])
+        for stream, origins in zip(forwards, batch.forwards, strict=True):
+            self.forwards += [(stream, next(forwarded), origin) for origin in origins]
         self.cursor = batch.cursor
-        self.read_in_all += batch.entries
+        for field, number in zip(batch.totals[::2], batch.totals[1::2], strict=True):
+            self.totals[str(field)] += int(number)
 
 
 def arguments(batch: Batch) -> Call:

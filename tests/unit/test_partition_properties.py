@@ -79,9 +79,9 @@ def compare(store: MemoryStore, model: Model) -> None:
     assert counts == {key: len(ids) for key, ids in index.items()}
     assert list(map(canonical, store.changes)) == list(map(canonical, model.changes))
     assert store.rejected == [(each.reason, each.id, each.data) for each in model.rejected]
-    forwards = [(KEYS.events(each.partition), each.data) for each in model.forwards]
+    forwards = [(KEYS.events(each.partition), each.data, each.origin) for each in model.forwards]
     assert sorted(store.forwards) == sorted(forwards)
-    assert store.read_in_all == model.entries[0]
+    assert store.totals == model.totals[0]
 
 
 class Circumstances(NamedTuple):

@@ -14,6 +14,9 @@ from status_tracker.models import PHASES, Kind, Rejection, Update
 FIELD = b"data"
 """The field of a stream entry that holds the update."""
 
+FROM = b"from"
+"""The field of a forwarded entry that says where it comes from: ``<partition>/<ID>``."""
+
 Entry = tuple[bytes, Sequence[bytes]]
 """An entry as the server sends it: its ID, and ``[field, value, field, value, …]``."""
 

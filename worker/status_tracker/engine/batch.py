@@ -3,12 +3,13 @@
 entries → decode → fold, which asks for the statuses it does not know → batch
 """
 
+import re
 from collections.abc import Generator, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct, field
 
-from status_tracker.decode import Entry, decode_all, find_data, invalid_id
+from status_tracker.decode import FROM, Entry, decode_all, find_data, invalid_id
 from status_tracker.engine.statuses import Effects, StatusCache, Statuses
 from status_tracker.fold import DUPLICATE, Corrupt, Rules
 from status_tracker.keys import partition_of
@@ -30,6 +31,9 @@ PESSIMISTIC_BATCHES = 100
 producers often repeat the first update of an entity, one commit in so many is refused; elsewhere
 loading costs a tenth more for so long."""
 
+
+# Where a forward comes from: the partition's number and the entry's ID.
+_origin = re.compile(rb"\d{1,4}/(\d{1,20})-\d{1,20}").fullmatch
 
 _UPDATES: dict[Kind, type[Update]] = {"task": TaskUpdate, "asset": AssetUpdate}
 
@@ -63,6 +67,8 @@ class Forward(NamedTuple):
 class Batch(Struct):
     """What became of the entries of one read or of several."""
 
+    number: int
+    """Of the partition."""
     read_from: str
     """The cursor that the entries were read from."""
     cursor: str
@@ -76,6 +82,16 @@ class Batch(Struct):
     forwards: dict[int, list[Forward]] = field(default_factory=dict)
     """Number of the partition → the updates that belong to it."""
     duplicates: int = 0
+
+    @property
+    def forwarded(self) -> int:
+        """How many updates belong to other partitions."""
+        return sum(map(len, self.forwards.values()))
+
+    @property
+    def applied(self) -> int:
+        """All entries that ended otherwise than the others."""
+        return self.entries - self.duplicates - self.forwarded - len(self.rejected)
 
 
 class BatchBuilder:
@@ -104,7 +120,7 @@ class BatchBuilder:
     def restart(self, cursor: str) -> None:
         """Begin at a cursor, with nothing in memory: what the keys hold may be something else."""
         self._cache.clear()
-        self.batch = Batch(cursor, cursor)
+        self.batch = Batch(self._number, cursor, cursor)
 
     def suspend_optimistic_creates(self) -> None:
         """Load every unknown entity for some time: one that was taken for new has a status."""
@@ -146,9 +162,11 @@ class BatchBuilder:
                     self._set_aside(entry_id, fields, why)
                     continue
                 if update.phase not in begins or update.updated_at > allowed:
-                    self._load((yield self._unknown(decoded, allowed)))
+                    self._load((yield self._unknown(decoded, allowed, update)))
                     status = statuses.get(entity_id)
             received = first_received if update.updated_at <= allowed else _received(entry_id)
+            if len(fields) > 2:
+                received = min(received, _forwarded(fields, received))
             outcome = fold(status or without.get(entity_id), update, received)
             if type(outcome) is Rejection:
                 self._set_aside(entry_id, fields, outcome)
@@ -165,7 +183,7 @@ class BatchBuilder:
         """Return the current batch, to be committed, and go on with the next one."""
         batch = self.batch
         self._cache.advance(batch.effects)
-        self.batch = Batch(batch.cursor, batch.cursor)
+        self.batch = Batch(self._number, batch.cursor, batch.cursor)
         self._pessimistic = max(self._pessimistic - 1, 0)
         return batch
 
@@ -184,8 +202,14 @@ class BatchBuilder:
         begins = frozenset() if self._pessimistic else self._rules.lifecycles[kind].initial
         return statuses.known, self.batch.effects[kind].after, statuses.without, begins
 
-    def _unknown(self, updates: Sequence[Update | Rejection], allowed: int) -> Wanted:
-        """Return the ids that updates need the statuses of and that nothing is known of."""
+    def _unknown(
+        self, updates: Sequence[Update | Rejection], allowed: int, current: Update
+    ) -> Wanted:
+        """Return the ids that updates need the statuses of and that nothing is known of.
+
+        Of an entity whose first update creates it, no status is needed; but of the current one it
+        is, for its first one was rejected.
+        """
         unknown: dict[Kind, list[str]] = {}
         for kind, update_type in _UPDATES.items():
             statuses, changed, without, begins = self._places(kind)
@@ -202,6 +226,8 @@ class BatchBuilder:
                 and (first.phase not in begins or first.updated_at > allowed)
                 and self._misplaced(entity_id) is None
             ]
+            if type(current) is update_type and current.id not in unknown[kind]:
+                unknown[kind].append(current.id)
         return unknown
 
     def _load(self, loaded: Mapping[Kind, Statuses]) -> None:
@@ -240,6 +266,18 @@ class BatchBuilder:
 def _received(entry_id: bytes) -> int:
     """Return when the stream took an entry, in milliseconds since the epoch."""
     return int(entry_id.partition(b"-")[0])
+
+
+def _forwarded(fields: Sequence[bytes], received: int) -> int:
+    """Return when the first stream took an entry that was forwarded; else when this one did.
+
+    A producer may write whatever it likes into the field, which can only make rule 3 stricter.
+    """
+    names = fields[::2]
+    if FROM not in names:
+        return received
+    match = _origin(fields[2 * names.index(FROM) + 1])
+    return int(match[1]) if match else received
 
 
 def _change(status: Status, entity_id: str, start: str | None, event: str) -> Change:

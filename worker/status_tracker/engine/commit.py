@@ -1,6 +1,6 @@
 """From a batch to what its commit is called with. Pure: no I/O."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -38,17 +38,20 @@ def commit_call(
     payload = Payload(
         read_from=batch.read_from,
         cursor=batch.cursor,
-        entries=batch.entries,
+        counts=len(counts),
         documents=documents,
         expected=expected,
         phases=list(phases.values()),
-        counts=[[item for pair in counts[kind].items() for item in pair] for kind in counts],
         changes=_texts(batch.changes),
         rejected=[
             {"reason": each.reason, "detail": each.detail, "stream": each.stream, "id": each.id}
             for each in batch.rejected
         ],
-        forwards=[len(updates) for updates in forwards.values()],
+        forwards=[
+            [f"{batch.number}/{each.entry_id.decode()}" for each in updates]
+            for updates in forwards.values()
+        ],
+        totals=_totals(batch),
         max_changes=max_changes,
         max_rejected=max_rejected,
     )
@@ -59,7 +62,7 @@ def commit_call(
         events=own.events,
         changes=own.changes,
         rejected=own.rejected,
-        counts=[own.counts[kind] for kind in counts],
+        counts=counts,
         statuses=status_keys,
         phases=list(phases),
         forwards=list(forwards),
@@ -71,24 +74,45 @@ def commit_call(
 
 def _index(
     changes: Sequence[Change], own: PartitionKeys
-) -> tuple[dict[str, PhaseMoves], dict[Kind, dict[str, int]]]:
-    """Sum changes up: one move of an entity, however often it changed, and counts by phase."""
-    phases: dict[str, PhaseMoves] = {}
-    counts: dict[Kind, dict[str, int]] = {"task": {}, "asset": {}}
+) -> tuple[dict[str, PhaseMoves], list[str]]:
+    """Sum changes up: one move of an entity, however often it changed.
+
+    Returns the moves by the key of the phase's set, and the keys of the counts of these kinds.
+    """
+    moves: dict[str, PhaseMoves] = {}
+    counts: list[str] = []
     for kind, change_type in _CHANGES.items():
         of_kind = [change for change in changes if type(change) is change_type]
+        if not of_kind:
+            continue
+        counts.append(own.counts[kind])
         starts = {change.id: change.from_phase for change in reversed(of_kind)}
         ends = {change.id: change for change in of_kind}
-        moved: dict[str | None, PhaseMoves] = defaultdict(PhaseMoves)
+        left: dict[str, list[str]] = defaultdict(list)
         for entity_id, start in starts.items():
-            moved[start].left.append(entity_id)
+            if start is not None:  # new entities left nothing
+                left[start].append(entity_id)
+        entered: dict[str, list[str]] = defaultdict(list)
         for entity_id, change in ends.items():
-            moved[change.phase].entered += (str(change.updated_at), entity_id)
-        for phase, moves in moved.items():
-            if phase is not None:  # new entities left nothing
-                phases[own.phases[kind][phase]] = moves
-                counts[kind][phase] = len(moves.entered) // 2 - len(moves.left)
-    return phases, counts
+            entered[change.phase] += (str(change.updated_at), entity_id)
+        for phase in left.keys() | entered.keys():
+            key = own.phases[kind][phase]
+            moves[key] = PhaseMoves(
+                phase, len(counts), entered=entered.get(phase, []), left=left.get(phase, [])
+            )
+    return moves, counts
+
+
+def _totals(batch: Batch) -> list[str | int]:
+    """Return what became of the entries, as fields of the partition's hash and numbers."""
+    totals: dict[str, int] = {
+        "entries": batch.entries,
+        "applied": batch.applied,
+        "duplicates": batch.duplicates,
+        "forwarded": batch.forwarded,
+    }
+    totals |= Counter(f"rejected:{each.reason}" for each in batch.rejected)
+    return [item for pair in totals.items() if pair[1] or pair[0] == "entries" for item in pair]
 
 
 def _expected(effects: Effects) -> list[str]:

@@ -1,7 +1,6 @@
 """One partition's loop: read → decode → load → fold → commit."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -13,16 +12,14 @@ from status_tracker.cancellation import cancelled
 from status_tracker.connection.client import UNAVAILABLE
 from status_tracker.decode import Entry, size_of
 from status_tracker.engine.backoff import Backoff
-from status_tracker.engine.batch import Batch, BatchBuilder, RejectedEntry, Wanted
+from status_tracker.engine.batch import Batch, BatchBuilder, Wanted
 from status_tracker.engine.limits import Limits
-from status_tracker.engine.notices import Notice
+from status_tracker.engine.partition_log import PartitionLog
 from status_tracker.engine.reader import BLOCK, Read, Reader, Stream
 from status_tracker.engine.statuses import Statuses
 from status_tracker.lua.attach import Attached
 from status_tracker.lua.commit import CursorMovedError, StatusChangedError
 from status_tracker.models import Kind, Rejection
-
-log = logging.getLogger(__name__)
 
 FOLDED_AT_ONCE = 512 * 1024
 """Bytes of entries that are folded before others have their turn: leases must be renewed, and an
@@ -31,6 +28,13 @@ answer taken in, however large the entries are and however long each takes to ju
 LINGER = 0.05
 """Seconds that a batch waits for more entries of a backlog: on a slow link they take long, or fail
 to come, and what came before them must not wait for that."""
+
+THOROUGH_EVERY = 60.0
+"""Seconds between two looks at the last ID of a stream with nothing to read: it takes the server a
+copy of two entries, which may be large."""
+
+MOST_AHEAD = 3_600_000
+"""Milliseconds of an ID before the clock, from which on `attach.lua` is asked about it."""
 
 FIRST_CONFLICT_DELAY = 0.01
 LONGEST_CONFLICT_DELAY = 1.0
@@ -59,7 +63,7 @@ class Totals(Struct):
 class PartitionKeyspace(Stream, Protocol):
     """The server's half of a partition; `store.py` says what each method does."""
 
-    async def attach(self) -> Attached:
+    async def attach(self, *, thorough: bool) -> Attached:
         """Find the cursor."""
 
     async def load(self, wanted: Wanted) -> Mapping[Kind, Statuses]:
@@ -92,19 +96,16 @@ class Partition:
         self._backoff = backoff
         self._limits = limits
         self._reader = Reader(store, limits)
-        self._rejected_key = rejected_key
         # Bytes of the entries of the current batch.
         self._size = 0
         # The batch before the current one.
         self._committing: asyncio.Task[Batch] | None = None
         self._stop = asyncio.Event()
-        self._attached_before = False
-        self._said_moved = False
+        # When the stream's last ID is to be looked at, though there is no other reason to.
+        self._thorough_at = float("-inf")
         # Commits in a row that were refused because somebody changed a status.
         self._conflicts = 0
-        self._changed = Notice()
-        self._rejected = Notice()
-        self._example = ""
+        self._log = PartitionLog(self._name, rejected_key)
 
     def stop(self) -> None:
         """Let `run` return when the current batch is committed; at once where there is none."""
@@ -132,7 +133,7 @@ class Partition:
             except StatusChangedError as error:
                 await self._resolve(error)
             except CursorMovedError as error:
-                self._say_moved(error.cursor)
+                self._log.moved(error.cursor)
             except UNAVAILABLE as error:
                 self._reader.failed()
                 self._limits.shrink()
@@ -161,6 +162,8 @@ class Partition:
         await self._fold(read)
         if full or not read.more:
             await self._commit(wait=not read.more)
+        if not read.more and _is_ahead(self._builder.batch.cursor):
+            await self._check_keys()
 
     async def _fold(self, read: Read) -> None:
         for entries, values in _pieces(read):
@@ -182,7 +185,7 @@ class Partition:
         if idle and not self._stop.is_set():
             await self._check_keys()
             self._backoff.succeeded(self._name)
-            self._say_rejected()
+            self._log.rejected([])
 
     async def _commit(self, *, wait: bool) -> None:
         """Commit the current batch, once the one before it is; wait for it, or read on meanwhile.
@@ -213,49 +216,20 @@ class Partition:
         self._conflicts = 0
         self._totals.read += batch.entries
         self._totals.duplicates += batch.duplicates
-        self._totals.forwarded += sum(map(len, batch.forwards.values()))
+        self._totals.forwarded += batch.forwarded
         self._totals.rejected += len(batch.rejected)
         self._backoff.succeeded(self._name)
-        if batch.rejected:
-            self._note_rejected(batch.rejected)
+        self._log.rejected(batch.rejected)
         if dropped:
-            log.warning(
-                "%s: max_rejected is reached: the %d oldest rejected entries are gone",
-                self._name,
-                dropped,
-            )
+            self._log.dropped(dropped)
         return batch
-
-    def _note_rejected(self, rejected: Sequence[RejectedEntry]) -> None:
-        self._rejected.add(each.reason for each in rejected)
-        last = rejected[-1]
-        self._example = f"{last.stream} {last.id}: {last.reason}: {last.detail}"
-        self._say_rejected()
-
-    def _say_rejected(self) -> None:
-        counts = self._rejected.take()
-        if counts:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
-            log.warning(
-                "%s: %d entries rejected (%s), for example %s; they are kept in %s",
-                self._name,
-                counts.total(),
-                reasons,
-                self._example,
-                self._rejected_key,
-            )
 
     async def _resolve(self, error: StatusChangedError) -> None:
         """Get ready to try again with statuses that are loaded; later, the more often it fails."""
         self._builder.suspend_optimistic_creates()
         self._conflicts += 1
         if self._conflicts > 1 or error.was_known:
-            self._changed.add([str(error)])
-        for key, count in self._changed.take().items():
-            times = "once" if count == 1 else f"{count} times"
-            log.warning(
-                "%s: %s was changed by someone else, %s; loading it again", self._name, key, times
-            )
+            self._log.conflict(str(error))
         if self._conflicts > 1:
             # The fewer entries there are, the less time there is for somebody to change one.
             self._reader.failed()
@@ -275,37 +249,31 @@ class Partition:
     async def _attach(self) -> None:
         """Find where to read on, on a server that may be another one than before."""
         await self._check_deployment()
-        self._adopt(await self._store.attach())
+        self._adopt(await self._look())
 
     async def _check_keys(self) -> None:
         """Notice, while nothing comes, that the keys were flushed, restored or taken over."""
-        attached = await self._store.attach()
-        if attached.created or attached.cursor != self._builder.batch.cursor:
+        attached = await self._look()
+        if attached.created or attached.lost or attached.cursor != self._builder.batch.cursor:
             await self._check_deployment()
             self._adopt(attached)
+
+    async def _look(self) -> Attached:
+        thorough = time.monotonic() > self._thorough_at
+        attached = await self._store.attach(thorough=thorough)
+        if thorough:
+            self._thorough_at = time.monotonic() + THOROUGH_EVERY
+        return attached
 
     def _adopt(self, attached: Attached) -> None:
         """Read on from where the keys say; what was kept in memory may not be true any more."""
         self._builder.restart(attached.cursor)
         self._size = 0
-        if attached.created:
-            names = ", ".join(attached.created)
-            if self._attached_before:
-                log.warning(
-                    "%s: recreated %s, missing or replaced; reading on from %s",
-                    self._name,
-                    names,
-                    attached.cursor,
-                )
-            else:
-                log.info("%s: created %s; reading on from %s", self._name, names, attached.cursor)
-        self._attached_before = True
+        self._log.attached(attached)
 
-    def _say_moved(self, cursor: str) -> None:
-        """Say once that another worker commits here; `_adopt` will say that a hash is missing."""
-        if cursor and not self._said_moved:
-            self._said_moved = True
-            log.warning("%s: another worker moved the cursor to %s", self._name, cursor)
+
+def _is_ahead(cursor: str) -> bool:
+    return int(cursor.partition("-")[0]) > time.time() * 1000 + MOST_AHEAD
 
 
 def _pieces(read: Read) -> Iterator[tuple[Sequence[Entry], Sequence[bytes | Rejection]]]:

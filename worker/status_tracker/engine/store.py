@@ -3,19 +3,20 @@
 Errors of the connection and of the server pass through: `partition.py` waits them out.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from status_tracker.connection.client import Client, checked
-from status_tracker.decode import FIELD, NAMES_SHOWN, Entry
+from status_tracker.decode import FIELD, FROM, NAMES_SHOWN, Entry
 from status_tracker.engine.batch import Batch, Forward, Wanted
 from status_tracker.engine.commit import commit_call
 from status_tracker.engine.statuses import Statuses
 from status_tracker.fold import Corrupt
 from status_tracker.keys import GROUP, Keys
 from status_tracker.lua.attach import Attached, attach
-from status_tracker.lua.commit import CursorMovedError, commit
+from status_tracker.lua.commit import commit
+from status_tracker.lua.forward import forward
 from status_tracker.lua.read import read
 from status_tracker.models import AssetStatus, Kind, Status, TaskStatus
 
@@ -45,13 +46,22 @@ class Store:
         self._max_event_bytes = max_event_bytes
         self._max_changes = max_changes
         self._max_rejected = max_rejected
-        # The entries whose forwards are out while their commit is not.
-        self._forwarded: set[bytes] = set()
+        self._number = number
+        # Which of its streams the partition has now.
+        self._epoch = 0
 
-    async def attach(self) -> Attached:
+    async def attach(self, *, thorough: bool) -> Attached:
         """Find the cursor, and recreate what is missing of stream, hash and group."""
         own = self._keys
-        return await attach(self._client, partition=own.partition, events=own.events, group=GROUP)
+        attached = await attach(
+            self._client,
+            partition=own.partition,
+            events=own.events,
+            group=GROUP,
+            thorough=thorough,
+        )
+        self._epoch = attached.epoch
+        return attached
 
     async def read(self, cursor: str, *, count: int, block: int | None) -> list[Entry]:
         """Read up to `count` entries after the cursor.
@@ -73,8 +83,8 @@ class Store:
             count=count,
             longest=self._max_event_bytes + 1,
             size=size,
-            field=FIELD,
             names=NAMES_SHOWN + 1,
+            fields=[FIELD, FROM],
         )
 
     async def load(self, wanted: Wanted) -> Mapping[Kind, Statuses]:
@@ -124,15 +134,15 @@ class Store:
         the partition's cursor is not the one the batch was read from, and `StatusChangedError`
         where a status key holds something else than the batch was folded from.
         """
-        forwards = {
-            self._all_keys.events(number): updates for number, updates in batch.forwards.items()
-        }
-        if self._all_keys.layout == "cluster":
-            # Another partition is in another slot, which the script may not write to. Added first
-            # and committed then, an update may be forwarded twice but is never lost; not so when
-            # only the commit was refused.
-            await self._forward(forwards)
-            forwards = {}
+        forwards = {}
+        if self._all_keys.layout == "single":
+            forwards = {
+                self._all_keys.events(number): updates for number, updates in batch.forwards.items()
+            }
+        else:
+            # Another partition is in another slot, which the script may not write to. It must come
+            # before the commit, or a forward is lost in between.
+            await self._forward(batch.forwards)
         call = commit_call(
             batch,
             self._keys,
@@ -140,24 +150,19 @@ class Store:
             max_changes=self._max_changes,
             max_rejected=self._max_rejected,
         )
-        try:
-            dropped = await commit(self._client, call)
-        except CursorMovedError:
-            # A restored backup may bring the same entries again, and their forwards with them.
-            self._forwarded.clear()
-            raise
-        self._forwarded.clear()
-        return dropped
+        return await commit(self._client, call)
 
-    async def _forward(self, forwards: dict[str, list[Forward]]) -> None:
-        for stream, updates in forwards.items():
-            waiting = [each for each in updates if each.entry_id not in self._forwarded]
-            checked(
-                await self._client.execute_all(
-                    [("XADD", stream, "*", FIELD, each.data) for each in waiting]
-                )
+    async def _forward(self, forwards: Mapping[int, Sequence[Forward]]) -> None:
+        for number, updates in forwards.items():
+            receiver = self._all_keys.partition(number)
+            await forward(
+                self._client,
+                partition=receiver.partition,
+                events=receiver.events,
+                sender=self._number,
+                epoch=self._epoch,
+                updates=updates,
             )
-            self._forwarded.update(each.entry_id for each in waiting)
 
 
 def _decode_status(kind: Kind, key: str, value: bytes) -> Status | Corrupt:

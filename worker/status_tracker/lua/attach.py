@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from status_tracker.connection.client import Client
 from status_tracker.lua.script import Script
+from status_tracker.text import decoded
 
 _script = Script("attach")
 
@@ -12,11 +13,19 @@ class Attached(Struct, frozen=True):
     """Where a partition is read on from."""
 
     cursor: str
-    created: tuple[str, ...]
-    """What was missing and is there now: any of `stream`, `hash`, `group`, `cursor`."""
+    epoch: int = 0
+    """How many streams there were before this one."""
+    lost: int = 0
+    """Entries that somebody trimmed or deleted since the last time, before they were read."""
+    created: tuple[str, ...] = ()
+    """What was missing and is there now: any of `stream`, `hash`, `group`; `cursor` where the
+    stream is another one, `ids` where its last ID left no room for more."""
 
 
-async def attach(client: Client, *, partition: str, events: str, group: str) -> Attached:
-    """Return the cursor of a partition."""
-    cursor, *created = await _script.run(client, [partition, events], [group])
-    return Attached(cursor.decode(), tuple(name.decode() for name in created))
+async def attach(
+    client: Client, *, partition: str, events: str, group: str, thorough: bool
+) -> Attached:
+    """Return the cursor of a partition; look at the stream's last ID in any case if `thorough`."""
+    args: list[str | bytes] = [group, "1" if thorough else ""]
+    cursor, epoch, lost, *created = await _script.run(client, [partition, events], args)
+    return Attached(decoded(cursor), epoch, lost, tuple(map(decoded, created)))

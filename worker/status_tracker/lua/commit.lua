@@ -1,11 +1,10 @@
 -- Write everything that one batch does, or nothing at all.
 --
--- KEYS[1] partition        hash: cursor, entries, and rejected_dropped once the cap dropped some
+-- KEYS[1] partition        hash: cursor, entries and what became of them
 -- KEYS[2] events           stream that the batch was read from
 -- KEYS[3] changes          stream: the change feed
 -- KEYS[4] rejected         stream: entries that were not applied
--- KEYS[5] counts:task      hash: phase → how many
--- KEYS[6] counts:asset     hash: phase → how many
+-- then    batch.counts     hashes: phase → how many
 -- then    one status key for each of batch.documents
 -- then    one sorted set for each of batch.phases
 -- then    one stream for each of batch.forwards
@@ -14,91 +13,93 @@
 -- ARGV[2] batch            a msgpack map:
 --   read_from              the cursor the batch was read from
 --   cursor                 the ID of its last entry
---   entries                how many entries it has
+--   counts                 how many hashes of counts there are
 --   documents              status documents, one for each status key
 --   expected               what each status key must still hold; '' where there must be none
---   phases                 per sorted set: {entered = {score, id, …}, left = {id, …}}
---   counts                 per hash of counts: {phase, difference, …}
+--   phases                 per sorted set: {entered = {score, id, …}, left = {id, …}, counts = which of
+--                          the hashes has its size, phase = in which field}
 --   changes                documents for the change feed
 --   rejected               per entry: a map of reason, detail, stream, id
---   forwards               per stream: how many updates belong there
+--   forwards               per stream: where each update comes from, as <p>/<ID>
+--   totals                 {field, number, …}: what is added to the fields of the partition's hash
 --   max_changes            cap of the change feed, in entries
 --   max_rejected           cap of the rejected entries
 --
 -- then    the bytes of each rejected entry, then those of each forwarded update
 --
 -- Returns {'committed', how many rejected entries the cap dropped}
--- or      {'moved', the actual cursor} where that is not read_from; '' where there is none
+-- or      {'moved', the actual cursor} where that is not read_from; '' where there is none, or where the
+--         stream or its group is missing or elsewhere: who was here must attach again
 -- or      {'changed', status key, what is expected of it} where it does not hold that.
 --
 -- A script that fails half-way is not undone, so whatever can fail is tried before the first write:
 -- the types of the keys, the user's permissions and room for IDs here, and memory by the server.
 
 local partition, events, changes, rejected = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local counts = {KEYS[5], KEYS[6]}
 local group_name = ARGV[1]
 local batch = cmsgpack.unpack(ARGV[2])
-local first_status = 6  -- each index is one before the first
+local first_counts = 4  -- each index is one before the first
+local first_status = first_counts + batch.counts
 local first_phase = first_status + #batch.documents
 local first_forward = first_phase + #batch.phases
 local first_raw = 2
 
--- unpack() fails over 8,000 values (LUAI_MAXCSTACK); an even number keeps pairs together.
-local CHUNK = 4000
+-- unpack() fails over 8,000 values (LUAI_MAXCSTACK), and some services take no more than 3,999
+-- arguments; an even number keeps pairs together.
+local CHUNK = 3800
 
 local function wrong_type()
   local wrong = other_than('hash', partition) or other_than('stream', events)
     or other_than('stream', changes) or other_than('stream', rejected)
-    or other_than('hash', counts[1]) or other_than('hash', counts[2])
+  for i = 1, batch.counts do wrong = wrong or other_than('hash', KEYS[first_counts + i]) end
   for i = 1, #batch.phases do wrong = wrong or other_than('zset', KEYS[first_phase + i]) end
   for i = 1, #batch.forwards do wrong = wrong or other_than('stream', KEYS[first_forward + i]) end
   return wrong
 end
 
-local function refused_by_acl()
+local function forbidden()
   local commands = {
     {'HSET', partition, '', ''},
+    {'HGET', partition, ''},
     {'XGROUP', 'SETID', events, group_name, 0},
-    {'XGROUP', 'CREATE', events, group_name, 0},
     {'XINFO', 'GROUPS', events},
-    {'XINFO', 'STREAM', events},
+    {'EXISTS', events},
   }
   local function needs(command) commands[#commands + 1] = command end
   local function needs_to_add(stream)
     needs({'XADD', stream, '*', '', ''})
     needs({'XTRIM', stream, 'MAXLEN', 0})
+    needs({'XREVRANGE', stream, '+', '-'})
+    needs({'XINFO', 'STREAM', stream})
   end
-  if #batch.documents > 0 then needs({'MSET', KEYS[first_status + 1], ''}) end
+  if #batch.documents > 0 then
+    needs({'MGET', KEYS[first_status + 1]})
+    needs({'MSET', KEYS[first_status + 1], ''})
+  end
   if #batch.phases > 0 then
     needs({'ZREM', KEYS[first_phase + 1], ''})
     needs({'ZADD', KEYS[first_phase + 1], 0, ''})
-    needs({'HSET', counts[1], '', ''})
-    needs({'HSET', counts[2], '', ''})
+    needs({'ZCARD', KEYS[first_phase + 1]})
+    needs({'HSET', KEYS[first_counts + 1], '', ''})
   end
   if #batch.changes > 0 then needs_to_add(changes) end
   if #batch.rejected > 0 then needs_to_add(rejected) end
-  for i = 1, #batch.forwards do needs({'XADD', KEYS[first_forward + i], '*', '', ''}) end
-  for _, command in ipairs(commands) do
-    if not redis.acl_check_cmd(unpack(command)) then
-      return redis.error_reply('NOPERM the user needs permission for ' .. command[1]:lower()
-        .. ' on the keys of the prefix')
-    end
-  end
+  for i = 1, #batch.forwards do needs_to_add(KEYS[first_forward + i]) end
+  return refused_by_acl(commands)
 end
 
--- XADD fails on a stream whose last ID is the last there is, which any producer can make it.
-local function without_ids()
-  local function exhausted(key)
-    if redis.call('EXISTS', key) == 0 then return nil end
-    local last = fields_of(redis.call('XINFO', 'STREAM', key))['last-generated-id']
-    if last:find('^18446744073709551615%-') then
-      return redis.error_reply('ERR ' .. key .. ' has no IDs left after ' .. last
-        .. ': delete the stream, or XSETID it back')
+local function full()
+  local stream = #batch.changes > 0 and without_ids(changes) and changes
+    or #batch.rejected > 0 and without_ids(rejected) and rejected
+  if stream then
+    return redis.error_reply('ERR ' .. stream .. ' has no IDs left: delete the stream, or XSETID it back')
+  end
+  for i = 1, #batch.forwards do
+    if without_ids(KEYS[first_forward + i]) then
+      return redis.error_reply('ERR ' .. KEYS[first_forward + i]
+        .. ' has no IDs left: its owner recreates it once it is drained')
     end
   end
-  local found = #batch.changes > 0 and exhausted(changes) or #batch.rejected > 0 and exhausted(rejected)
-  for i = 1, #batch.forwards do found = found or exhausted(KEYS[first_forward + i]) end
-  return found
 end
 
 -- What is in memory may be older than what somebody wrote, or deleted, by hand; and who was taken
@@ -142,23 +143,13 @@ local function in_chunks(command, key, values)
   end
 end
 
+-- A count is the size of its set: so one that was lost, or written over, is right again.
 local function write_phases()
   for i = 1, #batch.phases do
-    in_chunks('ZREM', KEYS[first_phase + i], batch.phases[i].left)
-    in_chunks('ZADD', KEYS[first_phase + i], batch.phases[i].entered)
-  end
-end
-
--- HINCRBY would fail on a field that holds no number; this mends it.
-local function add(key, field, difference)
-  local count = tonumber(redis.call('HGET', key, field) or 0) or 0
-  redis.call('HSET', key, field, string.format('%.0f', count + difference))
-end
-
-local function write_counts()
-  for i = 1, #counts do
-    local differences = batch.counts[i]
-    for j = 1, #differences, 2 do add(counts[i], differences[j], differences[j + 1]) end
+    local set, moves = KEYS[first_phase + i], batch.phases[i]
+    in_chunks('ZREM', set, moves.left)
+    in_chunks('ZADD', set, moves.entered)
+    redis.call('HSET', KEYS[first_counts + moves.counts], moves.phase, redis.call('ZCARD', set))
   end
 end
 
@@ -174,44 +165,40 @@ local function write_rejected()
     redis.call('XADD', rejected, '*', 'reason', entry.reason, 'detail', entry.detail,
       'data', ARGV[first_raw + i], 'stream', entry.stream, 'id', entry.id)
   end
-  local dropped = redis.call('XTRIM', rejected, 'MAXLEN', batch.max_rejected)
-  if dropped > 0 then add(partition, 'rejected_dropped', dropped) end
-  return dropped
+  return redis.call('XTRIM', rejected, 'MAXLEN', batch.max_rejected)
 end
 
 local function write_forwards()
   local raw = first_raw + #batch.rejected
   for i = 1, #batch.forwards do
-    for _ = 1, batch.forwards[i] do
+    for _, from in ipairs(batch.forwards[i]) do
       raw = raw + 1
-      redis.call('XADD', KEYS[first_forward + i], '*', 'data', ARGV[raw])
+      redis.call('XADD', KEYS[first_forward + i], '*', 'data', ARGV[raw], 'from', from)
     end
   end
 end
 
-local function move_group()
-  local group = redis.call('EXISTS', events) == 1 and find_group(events, group_name)
-  if not group then
-    -- It, or the whole stream, went missing since the batch was read.
-    redis.call('XGROUP', 'CREATE', events, group_name, batch.cursor, 'MKSTREAM', 'ENTRIESREAD', -1)
-    return
+local function write_partition(dropped)
+  local fields = {'cursor', batch.cursor}
+  local function add(field, number)
+    fields[#fields + 1] = field
+    fields[#fields + 1] = text_of(whole(redis.call('HGET', partition, field)) + number)
   end
-  local stream = fields_of(redis.call('XINFO', 'STREAM', events))
-  local entries_read = -1
-  if stream['last-generated-id'] == batch.cursor then
-    -- Drained: a lag of 0, also where entries were deleted unread.
-    entries_read = stream['entries-added']
-  elseif group['entries-read'] then
-    entries_read = group['entries-read'] + batch.entries
-  end
-  redis.call('XGROUP', 'SETID', events, group_name, batch.cursor, 'ENTRIESREAD', entries_read)
+  for i = 1, #batch.totals, 2 do add(batch.totals[i], batch.totals[i + 1]) end
+  if dropped > 0 then add('rejected_dropped', dropped) end
+  redis.call('HSET', partition, unpack(fields))
 end
 
-local refused = wrong_type() or refused_by_acl() or without_ids()
+local refused = wrong_type() or forbidden() or full()
 if refused then return refused end
 
 local cursor = redis.call('HGET', partition, 'cursor')
 if cursor ~= batch.read_from then return {'moved', cursor or ''} end
+-- A stream that went away may come back with its group where it stood: what was read of it must not be
+-- committed meanwhile, or it is read again.
+local group = redis.call('EXISTS', events) == 1 and find_group(events, group_name)
+local read = group and group['entries-read']
+if not read or group['last-delivered-id'] ~= cursor then return {'moved', ''} end
 -- A database that was flushed begins with the same cursor again, but without these entries.
 if cursor == '0-0' and #redis.call('XRANGE', events, batch.cursor, batch.cursor) == 0 then
   return {'moved', cursor}
@@ -220,13 +207,12 @@ end
 local changed, expected = changed_status()
 if changed then return {'changed', changed, expected} end
 
+redis.call('XGROUP', 'SETID', events, group_name, batch.cursor,
+  'ENTRIESREAD', text_of(math.min(read + batch.totals[2], 2^62)))
 write_statuses()
 write_phases()
-write_counts()
 write_changes()
 local dropped = write_rejected()
 write_forwards()
-redis.call('HSET', partition, 'cursor', batch.cursor)
-add(partition, 'entries', batch.entries)
-move_group()
+write_partition(dropped)
 return {'committed', dropped}

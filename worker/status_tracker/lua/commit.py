@@ -35,6 +35,9 @@ class StatusChangedError(Exception):
 class PhaseMoves(Struct):
     """What a batch does to the set of ids in one phase."""
 
+    phase: str
+    counts: int
+    """Which of the hashes of counts has the size of the set, from 1."""
     entered: list[str] = []
     """``[score, id, score, id, …]``; scores as text, which Lua would make of numbers slowly."""
     left: list[str] = []
@@ -48,14 +51,15 @@ class Payload(Struct):
 
     read_from: str
     cursor: str
-    entries: int
+    counts: int
     documents: list[str]
     expected: list[str]
     phases: list[PhaseMoves]
-    counts: list[list[str | int]]
     changes: list[str]
     rejected: list[dict[str, str]]
-    forwards: list[int]
+    forwards: list[list[str]]
+    totals: list[str | int]
+    """``entries`` and its number come first."""
     max_changes: int
     max_rejected: int
 

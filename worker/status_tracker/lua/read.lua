@@ -5,24 +5,32 @@
 -- ARGV[2] count       how many entries at the most
 -- ARGV[3] longest     bytes of a value that are kept
 -- ARGV[4] size        bytes of entries, as they are in the stream, after which no more are read
--- ARGV[5] field       the field that holds the update
--- ARGV[6] names       how many names of fields are kept of an entry that has no such field
+-- ARGV[5] names       how many names of fields are kept of an entry that has none of the fields
+-- then    fields      those that are used
 --
--- Returns [[ID, [field, value, …]], …], as XREAD has it for one stream: of each entry the one field,
--- or some names, with values that are empty.
+-- Returns [[ID, [field, value, …]], …], as XREAD has it for one stream: of each entry the first of each
+-- of the fields, or some names, with values that are empty.
 
-local events, cursor, field = KEYS[1], ARGV[1], ARGV[5]
+local events, cursor = KEYS[1], ARGV[1]
 local count, longest, left = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local names = tonumber(ARGV[6])
+local names = tonumber(ARGV[5])
+local is_used = {}
+for i = 6, #ARGV do is_used[ARGV[i]] = true end
 
 local wrong = other_than('stream', events)
 if wrong then return wrong end
 
 local function kept_of(fields)
+  local kept, found = {}, {}
   for i = 1, #fields, 2 do
-    if fields[i] == field then return {field, fields[i + 1]:sub(1, longest)} end
+    local field = fields[i]
+    if is_used[field] and not found[field] then
+      found[field] = true
+      kept[#kept + 1] = field
+      kept[#kept + 1] = fields[i + 1]:sub(1, longest)
+    end
   end
-  local kept = {}
+  if #kept > 0 then return kept end
   for i = 1, math.min(#fields, 2 * names), 2 do
     kept[i], kept[i + 1] = fields[i]:sub(1, longest), ''
   end

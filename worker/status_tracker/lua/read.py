@@ -1,5 +1,6 @@
 """Read entries without what is too large in them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from status_tracker.connection.client import Client
@@ -16,14 +17,14 @@ async def read(
     count: int,
     longest: int,
     size: int,
-    field: bytes,
     names: int,
+    fields: Sequence[bytes],
 ) -> list[Any]:
     """Return up to `count` entries after the cursor, of `size` bytes in the stream, or one more.
 
-    Of each entry there is the one field, cut at `longest` bytes; or, where it has none, up to
+    Of each entry there are the fields, cut at `longest` bytes; or, where it has none of them, up to
     `names` names.
     """
-    args: list[str | bytes] = [cursor, str(count), str(longest), str(size), field, str(names)]
+    args: list[str | bytes] = [cursor, str(count), str(longest), str(size), str(names), *fields]
     entries: list[Any] = await _script.run(client, [events], args)
     return entries

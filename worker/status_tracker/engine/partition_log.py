@@ -1,0 +1,91 @@
+"""What one partition tells the log: at once what is rare, once a minute what may come often."""
+
+import logging
+from collections.abc import Sequence
+
+from status_tracker.engine.batch import RejectedEntry
+from status_tracker.engine.notices import Notice
+from status_tracker.lua.attach import Attached
+
+log = logging.getLogger(__name__)
+
+
+class PartitionLog:
+    """The words of one partition."""
+
+    def __init__(self, name: str, rejected_key: str) -> None:
+        self._name = name
+        self._rejected_key = rejected_key
+        self._attached_before = False
+        self._said_moved = False
+        self._conflicts = Notice()
+        self._rejected = Notice()
+        self._example = ""
+
+    def attached(self, found: Attached) -> None:
+        """Say what was missing, replaced or lost."""
+        name, created = self._name, ", ".join(found.created)
+        if found.lost:
+            log.warning(
+                "%s: %d entries were trimmed or deleted before they were read: they are lost; trim "
+                "below the last-delivered ID of the group only",
+                name,
+                found.lost,
+            )
+        if "ids" in found.created:
+            log.warning(
+                "%s: recreated its stream, for the last ID was of the future and left no room for "
+                "others; reading on from %s",
+                name,
+                found.cursor,
+            )
+        elif created and self._attached_before:
+            log.warning(
+                "%s: recreated %s, missing or replaced; reading on from %s",
+                name,
+                created,
+                found.cursor,
+            )
+        elif created:
+            log.info("%s: created %s; reading on from %s", name, created, found.cursor)
+        self._attached_before = True
+
+    def moved(self, cursor: str) -> None:
+        """Say once that another worker commits here; that something is missing, `attached` says."""
+        if cursor and not self._said_moved:
+            self._said_moved = True
+            log.warning("%s: another worker moved the cursor to %s", self._name, cursor)
+
+    def conflict(self, key: str) -> None:
+        """Say that somebody else changed a status."""
+        self._conflicts.add([key])
+        for each, count in self._conflicts.take().items():
+            times = "once" if count == 1 else f"{count} times"
+            log.warning(
+                "%s: %s was changed by someone else, %s; loading it again", self._name, each, times
+            )
+
+    def rejected(self, entries: Sequence[RejectedEntry]) -> None:
+        """Count what was rejected, and say it when it is time to."""
+        self._rejected.add(each.reason for each in entries)
+        if entries:
+            last = entries[-1]
+            self._example = f"{last.stream} {last.id}: {last.reason}: {last.detail}"
+        counts = self._rejected.take()
+        if counts:
+            log.warning(
+                "%s: %d entries rejected (%s), for example %s; they are kept in %s",
+                self._name,
+                counts.total(),
+                ", ".join(f"{count} {reason}" for reason, count in counts.most_common()),
+                self._example,
+                self._rejected_key,
+            )
+
+    def dropped(self, count: int) -> None:
+        """Say that rejected entries are gone."""
+        log.warning(
+            "%s: max_rejected is reached: the %d oldest rejected entries are gone",
+            self._name,
+            count,
+        )
