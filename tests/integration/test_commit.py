@@ -158,6 +158,7 @@ async def test_a_first_batch_does_not_outlive_a_flush(line: MakeLine, redis_clie
         "status:partition:{0}",
         "status:changes",
         "status:rejected",
+        "status:counts:task",
         "status:phase:task:waiting",
         "status:events:{2}",
     ],
