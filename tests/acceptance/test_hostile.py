@@ -1,6 +1,7 @@
 """A real worker beside producers and others who mean no good: honest updates go on."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +18,8 @@ from tests.servers import Redis, Server, wait_until
 SINGLE = Keys("status", "single")
 EVENTS = SINGLE.events(0)
 HONEST = id_in(0)
+
+LAST_ID = "18446744073709551615-18446744073709551615"
 
 LARGE_NUMBERS = b'{"kind":"zzz","x":[0' + b",9e307" * 10_900 + b"]}"
 EMPTY_LISTS = b"[[]" + b",[]" * 21_800 + b"]"
@@ -71,6 +74,25 @@ def test_an_entry_that_cannot_come_in_time(own_server: Server, tmp_path: Path) -
             wait_until(partial(is_applied, client, HONEST), within=20)
         [(_, rejected)] = client.xrange("status:rejected")
         assert (rejected["reason"], len(rejected["data"])) == ("oversized", 65_536)
+
+
+@pytest.mark.parametrize("last", [LAST_ID, "18446744073709551615-0", "4102444800000-0"])
+def test_an_entry_with_an_id_of_the_future(
+    server: Server, redis_client: Redis, tmp_path: Path, last: str
+) -> None:
+    """It neither freezes who forwards there, nor stops honest producers, nor lifts rule 3."""
+    with tracker(tmp_path, "--redis-url", server.url) as running:
+        running.says("reading 4 of 4")
+        redis_client.xadd(SINGLE.events(2), {"data": "x"}, id=last)
+        elsewhere, here = update(id_in(2), "pending"), update(id_in(0), "pending")
+        redis_client.xadd(EVENTS, {"data": elsewhere})
+        redis_client.xadd(EVENTS, {"data": here})
+        for entity_id in (id_in(2), id_in(0)):
+            wait_until(partial(is_applied, redis_client, entity_id))
+        running.says("recreated its stream")
+        future = int(time.time() * 1000) + 100_000
+        add(redis_client, update(id_in(2), "waiting", future), keys=SINGLE)
+        wait_until(lambda: redis_client.hget(SINGLE.partition(2).partition, "rejected:future"))
 
 
 @contextmanager

@@ -341,3 +341,58 @@ async def test_the_cluster_layout_forwards_before_it_commits(
     assert redis_client.zcard("status:phase:{0}:task:pending") == 1
     assert redis_client.hgetall("status:counts:{0}:task") == {"pending": "1"}
     assert redis_client.xlen("status:changes:{0}") == 1
+
+
+@pytest.mark.parametrize("held", [None, "inf", "nan", "many", "7"])
+async def test_a_count_heals_as_its_set_is_touched(
+    line: MakeLine, redis_client: Redis, held: str | None
+) -> None:
+    """A count that was lost, or written over, is the size of its set again after one commit."""
+    one = line()
+    await one.attach()
+    first, second = id_in(0), id_in(0, prefix="other")
+    fill(redis_client, one.own.events, update(first, "pending"))
+    await one.turn()
+    redis_client.delete("status:counts:task")
+    if held is not None:
+        redis_client.hset("status:counts:task", "pending", held)
+    fill(redis_client, one.own.events, update(second, "pending"))
+    await one.turn()
+    assert redis_client.hgetall("status:counts:task") == {"pending": "2"}
+
+
+async def test_a_status_that_was_deleted_and_begun_again_counts_once(
+    line: MakeLine, redis_client: Redis
+) -> None:
+    """Somebody deletes a status, or gives it a TTL: its next life is no second entity."""
+    one, task = line(), id_in(0)
+    await one.attach()
+    fill(redis_client, one.own.events, update(task, "pending"))
+    await one.turn()
+    redis_client.delete(f"status:task:{task}")
+    await one.attach()
+    fill(redis_client, one.own.events, update(task, "pending", NOW + 1))
+    await one.turn()
+    assert redis_client.hgetall("status:counts:task") == {"pending": "1"}
+
+
+async def test_numbers_that_are_too_large_stop_no_commit(
+    line: MakeLine, redis_client: Redis
+) -> None:
+    """XSETID with an absurd ENTRIESADDED, and totals that somebody wrote: the rest goes on."""
+    one = line()
+    await one.attach()
+    fill(redis_client, one.own.events, update(id_in(0), "pending"))
+    await one.turn()
+    redis_client.execute_command(
+        *("XSETID", one.own.events, one.cursor, "ENTRIESADDED", 2 * 10**17, "MAXDELETEDID", "0-0")
+    )
+    redis_client.hset(one.own.partition, mapping={"entries": "1e400", "applied": "nan"})
+    await one.attach()
+    fill(redis_client, one.own.events, update(id_in(0), "waiting", NOW + 1))
+    await one.turn()
+    await one.attach()
+    assert redis_client.hmget(one.own.partition, "entries", "applied") == ["1", "1"]
+    [group] = redis_client.xinfo_groups(one.own.events)
+    assert group["last-delivered-id"] == one.cursor
+    assert abs(group["lag"]) < 100  # Lua's numbers are doubles

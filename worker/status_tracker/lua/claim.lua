@@ -10,6 +10,8 @@
 local name, ttl = ARGV[1], ARGV[2]
 
 local owners = {}
+local refused = refused_by_acl({{'GET', KEYS[1]}, {'SET', KEYS[1], ''}})
+if refused then return refused end
 for i, lease in ipairs(KEYS) do
   local wrong = other_than('string', lease)
   local owner = wrong or redis.call('GET', lease) or name

@@ -7,8 +7,9 @@
 
 local meta = KEYS[1]
 
-local wrong = other_than('hash', meta)
-if wrong then return wrong end
+local refused = other_than('hash', meta)
+  or refused_by_acl({{'HSETNX', meta, '', ''}, {'HGETALL', meta}})
+if refused then return refused end
 
 for i = 1, #ARGV, 2 do redis.call('HSETNX', meta, ARGV[i], ARGV[i + 1]) end
 return redis.call('HGETALL', meta)

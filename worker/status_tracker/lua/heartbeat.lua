@@ -8,8 +8,13 @@
 
 local workers, name, within = KEYS[1], ARGV[1], tonumber(ARGV[2])
 
-local wrong = other_than('zset', workers)
-if wrong then return wrong end
+local refused = other_than('zset', workers) or refused_by_acl({
+  {'ZREMRANGEBYSCORE', workers, 0, 0},
+  {'ZRANGEBYSCORE', workers, 0, 0},
+  {'ZADD', workers, 0, ''},
+  {'ZRANGE', workers, 0, 0},
+})
+if refused then return refused end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

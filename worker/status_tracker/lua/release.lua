@@ -7,6 +7,8 @@
 
 local name = ARGV[1]
 local released = 0
+local refused = refused_by_acl({{'GET', KEYS[1]}, {'DEL', KEYS[1]}})
+if refused then return refused end
 
 for _, lease in ipairs(KEYS) do
   if redis.call('TYPE', lease).ok == 'string' and redis.call('GET', lease) == name then

@@ -1,0 +1,144 @@
+"""Each script with a key missing, of another type, or forbidden: all of its effects, or none."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import redis
+from status_tracker.connection.client import Client
+from status_tracker.connection.url import connect
+from status_tracker.engine.leases import Leases
+from status_tracker.keys import Keys
+from status_tracker.lua.commit import CursorMovedError, StatusChangedError
+from status_tracker.lua.create import create
+from status_tracker.lua.read import read
+
+from tests.events import NOW, id_in, update
+from tests.integration.test_commit import everything, fill
+from tests.line import Line, server_line
+from tests.servers import Redis, Server
+
+KEYS = Keys("status", "cluster")
+OWN, RECEIVER = KEYS.partition(0), KEYS.partition(2)
+
+Call = Callable[[], Awaitable[object]]
+
+COMMANDS = [
+    *["exists", "type", "get", "set", "del", "mget", "mset", "hget", "hset", "hsetnx", "hgetall"],
+    *["zadd", "zrem", "zcard", "zrange", "zrangebyscore", "zremrangebyscore", "time"],
+    *["xadd", "xtrim", "xrange", "xrevrange", "xlen", "xsetid", "xinfo|stream", "xinfo|groups"],
+    *["xgroup|create", "xgroup|setid"],
+]
+
+SCRIPTS = ["attach", "commit", "forward", "create", "heartbeat", "claim", "release", "read"]
+
+
+@asynccontextmanager
+async def prepared(name: str, server: Server, client: Client) -> AsyncIterator[Call]:
+    """Bring the keys into a state in which a script has much to do; yield what calls it."""
+    whole = connect(server.url)
+    ready: Line = server_line(whole, layout="cluster")
+    limited: Line = server_line(client, layout="cluster")
+    leases = Leases(client, KEYS, 4, name="me", ttl=10_000)
+    await ready.attach()
+    with server.client() as direct:
+        fill(direct, OWN.events, update(id_in(0), "pending"), b"bad", update(id_in(2), "pending"))
+        await ready.turn()
+        fill(direct, OWN.events, update(id_in(0), "waiting", NOW + 1), b"bad")
+        if name == "attach":
+            direct.delete(OWN.partition)
+            direct.xgroup_destroy(OWN.events, "tracker")
+        if name == "forward":
+            fill(direct, OWN.events, update(id_in(2), "waiting", NOW + 1))
+    batch = await ready.fold()
+    forwards = {number: batch.forwards.pop(number) for number in list(batch.forwards)}
+    calls: dict[str, Call] = {
+        "attach": lambda: limited.store.attach(thorough=True),
+        "commit": lambda: limited.store.commit(batch),
+        "forward": lambda: limited.store._forward(forwards),  # type: ignore[attr-defined]
+        "create": lambda: create(client, meta=KEYS.meta, fields={"version": "1", "layout": "x"}),
+        "heartbeat": lambda: leases.beat(1_000),
+        "claim": lambda: leases.claim([0, 1], lambda _, __: None),
+        "release": lambda: leases.release([0, 1]),
+        "read": lambda: read(
+            client,
+            events=OWN.events,
+            cursor="0-0",
+            count=9,
+            longest=99,
+            size=999,
+            names=6,
+            fields=[b"data"],
+        ),
+    }
+    try:
+        yield calls[name]
+    finally:
+        await whole.close()
+
+
+async def refusal(call: Call) -> Exception | None:
+    """Call a script; return why it did nothing, or should not have done anything."""
+    try:
+        await call()
+    except (redis.ResponseError, CursorMovedError, StatusChangedError) as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("name", SCRIPTS)
+async def test_a_script_that_may_not_do_everything_does_nothing(
+    server: Server, redis_client: Redis, name: str, command: str
+) -> None:
+    """A permission that is missing stops a script before it writes, whichever it is."""
+    redis_client.execute_command(
+        "ACL", "SETUSER", "limited", "reset", "on", ">s3cret", "~*", "+@all"
+    )
+    redis_client.execute_command("ACL", "SETUSER", "limited", f"-{command}")
+    client = connect(server.url.replace("redis://", "redis://limited:s3cret@"))
+    try:
+        async with prepared(name, server, client) as call:
+            before = everything(redis_client)
+            refused = await refusal(call)
+            assert refused is None or everything(redis_client) == before
+    finally:
+        await client.close()
+        redis_client.acl_deluser("limited")
+
+
+@pytest.mark.parametrize("other", ["string", "hash", "zset", "stream", "missing"])
+@pytest.mark.parametrize("name", SCRIPTS)
+async def test_a_script_with_a_key_of_another_type_does_nothing(
+    server: Server, redis_client: Redis, name: str, other: str
+) -> None:
+    """Whatever somebody put in the place of a key, or took away: it is all or nothing."""
+    client = connect(server.url)
+    try:
+        async with prepared(name, server, client) as call:
+            keys = {*redis_client.keys(), KEYS.meta, KEYS.workers, KEYS.lease(0), KEYS.lease(1)}
+            whole = everything(redis_client)
+            for key in sorted(keys):
+                redis_client.flushdb()
+                for each, dump in whole.items():
+                    redis_client.restore(each, 0, dump)
+                redis_client.delete(key)
+                put(redis_client, key, other)
+                before = everything(redis_client)
+                refused = await refusal(call)
+                assert refused is None or everything(redis_client) == before, (key, refused)
+    finally:
+        await client.close()
+
+
+def put(client: Redis, key: str, kind: str) -> None:
+    """Put something of a type in the place of a key."""
+    match kind:
+        case "string":
+            client.set(key, "not this")
+        case "hash":
+            client.hset(key, "not", "this")
+        case "zset":
+            client.zadd(key, {"not this": 1})
+        case "stream":
+            client.xadd(key, {"not": "this"})
