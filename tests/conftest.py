@@ -1,11 +1,22 @@
 """A server for each kind there is, started once, and emptied before each test."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.servers import Redis, Server, binaries
+
+
+def pytest_configure() -> None:
+    """Let what the tests start hear of the signals that `nohup` or a CI runner has us ignore.
+
+    What is ignored is so in every process that is started, too; a handler is not passed on.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture(scope="session", params=binaries().items(), ids=lambda item: item[0])

@@ -42,6 +42,17 @@ def test_keeps_everything_over_a_stop_and_a_kill(tmp_path: Path) -> None:
     assert (tmp_path / ".status-tracker").is_dir()
 
 
+def test_a_killed_workers_next_one_is_told_of_no_other(tmp_path: Path) -> None:
+    """The folder's lock proves that the worker of its name is gone: there is nothing to warn of."""
+    with tracker(tmp_path, "--embedded", STATUS_LEASE_TTL="1h") as first:
+        first.says("reading 4 of 4 partitions")
+        first.kill()
+    with tracker(tmp_path, "--embedded", STATUS_LEASE_TTL="1h") as second:
+        second.says("reading 4 of 4 partitions")
+        assert "was there a moment ago" not in second.log
+        assert second.stop() == 0
+
+
 def test_a_closed_terminal_ends_the_server_too(tmp_path: Path) -> None:
     """A terminal that is closed sends SIGHUP, which the server takes for no reason to end."""
     with tracker(tmp_path, "--embedded") as running, client_of(running) as client:

@@ -3,6 +3,7 @@
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -57,6 +58,22 @@ def conclude(seed: int, reports: Sequence[Report]) -> bool:
     return all(figure.held for found in by_pace.values() for figure in found)
 
 
+def interruptible() -> None:
+    """Let SIGTERM and SIGHUP do what Ctrl-C does, so that all that was started is ended."""
+
+    def interrupt(*_: object) -> None:
+        # Once: a terminal that is closed may say so twice, which would interrupt the ending.
+        for number in numbers:
+            signal.signal(number, lambda *_: None)
+        raise KeyboardInterrupt
+
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # not under `nohup`
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
+        signal.signal(number, interrupt)
+
+
 def main() -> int:
     """Run rounds until the time is over or something is found; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
@@ -64,6 +81,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--server", choices=binaries(), default="valkey")
     options = parser.parse_args()
+    interruptible()
     print(f"seed {options.seed}, {options.server}, {options.seconds:g} s", flush=True)
     reports = []
     for number, pace, mixed in rounds(options.seconds):

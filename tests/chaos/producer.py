@@ -134,8 +134,8 @@ def producing(server: Server, seed: int, rate: float) -> Iterator[Producer]:
     """Let a producer run beside what is done meanwhile."""
     producer = Producer(server, seed, rate)
     with ThreadPoolExecutor(1, "producer") as threads:
-        running = threads.submit(producer.run)
         try:
+            running = threads.submit(producer.run)
             yield producer
         finally:
             producer.stop()

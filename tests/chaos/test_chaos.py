@@ -1,6 +1,9 @@
 """Each fault on its own under load, and all of them mixed: every effect is the model's."""
 
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +31,10 @@ def system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[System]:
         with system.client() as client:
             wait_until(lambda: len(sample(client).workers) == 2 and sample(client).balanced)
         yield system
+
+
+LAST_LOG = "chaos-*/worker-3/tracker.log"
+"""Of the last worker that a round begins with."""
 
 
 def said(text: str) -> Callable[[System], int]:
@@ -155,6 +162,26 @@ def test_everything_at_once(tmp_path: Path) -> None:
     assert report.faults.keys() == of_workers | {*map(faults.name, PROOFS)}
     assert report.kills >= 10
     assert report.checked.events > 20_000
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_runner_that_is_ended_leaves_nothing_behind(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """A CI runner that stops it, or a terminal that is closed, ends what it started."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.chaos"],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as runner:
+        wait_until(lambda: [log for log in tmp_path.glob(LAST_LOG) if log.read_text()])
+        runner.send_signal(number)
+        runner.wait(30)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(runner.pid, signal.SIGKILL)
 
 
 def test_a_seed_says_what_is_done() -> None:

@@ -1,12 +1,15 @@
 """What stands in for the world does what the tests that use it take for granted."""
 
 import select
+import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 import redis
 
+from tests import conftest
 from tests.clusters import MASTERS, ServerCluster
 from tests.proxy import Proxy
 from tests.sentinels import Sentinels
@@ -52,6 +55,19 @@ def has_moved(direct: Redis, key: str) -> bool:
     except redis.ResponseError:
         return True
     return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_processes_hear_of_signals_that_the_tests_ignore(number: signal.Signals) -> None:
+    """Under `nohup`, a worker that is sent SIGHUP by a test would go on."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        conftest.pytest_configure()
+        signal.raise_signal(number)
+        started = subprocess.run(["sh", "-c", f"kill -{number:d} $$"], check=False)
+    finally:
+        signal.signal(number, before)
+    assert started.returncode == -number
 
 
 def test_a_cluster_forms(cluster: ServerCluster) -> None:

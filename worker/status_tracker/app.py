@@ -37,10 +37,12 @@ die without cycles, and would set off its search 70 times as often."""
 class Worker:
     """Reads its share of a deployment's partitions until it is told to stop."""
 
-    def __init__(self, settings: Settings, lifecycles: Lifecycles) -> None:
+    def __init__(self, settings: Settings, lifecycles: Lifecycles, *, sole: bool = False) -> None:
+        """Connect when it is run; `sole` says that no other worker can have its name."""
         self.totals = Totals()
         self.name = settings.name or unique_name()
         self._settings = settings
+        self._sole = sole
         self._server = without_secrets(settings.redis_url)
         self._rules = Rules(
             lifecycles,
@@ -124,6 +126,7 @@ class Worker:
             lambda number: self._partition(client, keys, number),
             self._backoff,
             heartbeat=settings.heartbeat,
+            sole=self._sole,
         )
 
     def _partition(self, client: Client, keys: Keys, number: int) -> Partition:
@@ -160,10 +163,12 @@ class Worker:
         )
 
 
-async def run(settings: Settings, lifecycles: Lifecycles, signals: StopSignals) -> None:
+async def run(
+    settings: Settings, lifecycles: Lifecycles, signals: StopSignals, *, sole: bool = False
+) -> None:
     """Run a worker, as all that a process does, until it is told to stop."""
     gc.set_threshold(COLLECT_EVERY)
-    worker = Worker(settings, lifecycles)
+    worker = Worker(settings, lifecycles, sole=sole)
     signals.call(worker.stop)
     await worker.run()
     totals = worker.totals

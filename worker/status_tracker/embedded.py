@@ -1,19 +1,27 @@
 """A real Valkey server from a wheel, on loopback, with its data in a folder."""
 
+import ctypes
 import fcntl
+import logging
+import os
 import re
+import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from status_tracker.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 
@@ -22,6 +30,12 @@ STARTS_WITHIN = 10.0
 
 STOPS_WITHIN = 10.0
 """Seconds a server has to write the end of its append-only file before it is killed."""
+
+KILLED_WITHIN = 5.0
+"""Seconds until a server that was killed must be gone."""
+
+FREED_WITHIN = 0.5
+"""Seconds until the port of a server that was killed must be free, once its lock is."""
 
 
 @contextmanager
@@ -32,22 +46,23 @@ def embedded_server(folder: Path) -> Iterator[str]:
     the extra is not installed, another process uses the folder, or the server does not start.
     """
     binary = _binary()
-    try:
-        folder = folder.resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be used for data: {error.strerror}") from None
-    with lock:
+    with ExitStack() as files:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            folder = folder.resolve()
+            folder.mkdir(parents=True, exist_ok=True)
+            ours = files.enter_context((folder / "lock").open("w"))
+            servers = files.enter_context((folder / "server.lock").open("w"))
+            fcntl.flock(ours, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _end_orphan(folder, servers)
+            port = _port(folder)
+        except BlockingIOError:
             raise ConfigError(
                 f"{folder}: another status-tracker serves this data; "
                 "stop that one, or give this one its URL with --redis-url"
             ) from None
-        port = _free_port(folder)
-        process = _start(binary, folder, port)
+        except OSError as error:
+            raise ConfigError(f"{folder}: cannot be used for data: {error.strerror}") from None
+        process = _start(binary, folder, port, servers)
         try:
             _await_ready(process, folder, port)
             yield f"redis://{HOST}:{port}/0"
@@ -72,47 +87,110 @@ def _binary() -> Path:
         ) from None
 
 
-def _free_port(folder: Path) -> int:
+def _end_orphan(folder: Path, lock: IO[str]) -> None:
+    """End the server that a killed worker left behind on this data.
+
+    We hold the folder's lock, so nobody uses that server through us any more; and two on one
+    append-only file would break it.
+    """
+    for number, within in ((signal.SIGTERM, STOPS_WITHIN), (signal.SIGKILL, KILLED_WITHIN)):
+        # Asked again each time: the id of a process that is gone may be another one's.
+        holder = _holder(lock)
+        if holder is None:
+            return
+        if not _sent(holder, number):
+            break
+        log.warning("a killed worker left its server, process %d: sent %s", holder, number.name)
+        if _comes_true(lambda: _holder(lock) is None, within):
+            return
+    which = (
+        f"process {holder}"
+        if holder and holder > 0
+        else "in another container or on another machine"
+    )
+    raise ConfigError(
+        f"{folder}: a killed worker's server ({which}) still serves this data and cannot be ended "
+        "from here; end it, or use another server with --redis-url"
+    )
+
+
+class _Flock(ctypes.Structure):
+    """C's `struct flock`, in the order of the system."""
+
+    _span = (("start", ctypes.c_int64), ("length", ctypes.c_int64), ("holder", ctypes.c_int))
+    _kind = (("kind", ctypes.c_short), ("whence", ctypes.c_short))
+    _fields_ = (*_span, *_kind) if sys.platform == "darwin" else (*_kind, *_span)
+
+
+def _holder(lock: IO[str]) -> int | None:
+    """Return the id of the server that holds its lock, as the kernel knows it."""
+    asked = bytes(_Flock(kind=fcntl.F_WRLCK))
+    found = _Flock.from_buffer_copy(fcntl.fcntl(lock, fcntl.F_GETLK, asked))
+    return None if found.kind == fcntl.F_UNLCK else int(found.holder)
+
+
+def _sent(process_id: int, number: signal.Signals) -> bool:
+    """Send a signal to a process, unless it is gone; tell whether we can."""
+    # A process in another container or on another machine has no id here; to `kill`, 0 and less
+    # are groups.
+    if process_id <= 0:
+        return False
+    try:
+        os.kill(process_id, number)
+        # One that was stopped hears of a SIGTERM when it goes on.
+        os.kill(process_id, signal.SIGCONT)
+    except ProcessLookupError:
+        pass
+    except PermissionError:
+        return False
+    return True
+
+
+def _comes_true(condition: Callable[[], bool], within: float) -> bool:
+    """Tell whether a condition holds, now or in so many seconds."""
+    deadline = time.monotonic() + within
+    while not (held := condition()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return held
+
+
+def _port(folder: Path) -> int:
     """Return a free port: the folder's own where possible, so that its URL stays the same."""
     remembered = folder / "port"
-    port = 0
-    if remembered.exists():
-        text = remembered.read_text(errors="replace").strip()
-        # Whatever else stands there was left by a full disk or a kill.
-        port = int(text) if re.fullmatch(r"[1-9][0-9]{3,4}", text) and int(text) < 2**16 else 0
-    if port:
-        _end_orphan(folder, port)
+    text = remembered.read_text(errors="replace").strip() if remembered.exists() else None
+    # Whatever else stands there was left by a full disk or a kill.
+    digits = re.fullmatch(r"[1-9][0-9]{3,4}", text or "")
+    own = int(digits[0]) if digits and int(digits[0]) < 2**16 else 0
+    if own and _comes_true(lambda: _is_free(own), FREED_WITHIN):
+        return own
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = int(probe.getsockname()[1])
+    remembered.write_text(str(port))
+    if text is not None:
+        why = f"port {own} is another process's" if own else f"{remembered} holds no port"
+        log.warning("%s: the URL of this data has port %d from now on", why, port)
+    return port
+
+
+def _is_free(port: int) -> bool:
+    """Tell whether nobody listens on a port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError:
-            probe.bind((HOST, 0))
-        port = int(probe.getsockname()[1])
-    remembered.write_text(str(port))
-    return port
-
-
-def _end_orphan(folder: Path, port: int) -> None:
-    """End the server that a killed worker left behind on this data.
-
-    We hold the folder's lock, so nobody uses that server through us any more.
-    """
-    with _client(port) as client:
-        try:
-            if client.config_get("dir").get("dir") == str(folder):
-                client.shutdown()
-        except redis.RedisError:
-            return  # nothing there, or somebody else's
+            return False
+        return True
 
 
 def _client(port: int) -> redis.Redis:
     # redis-py would wait for seconds before it says that nobody is there.
     once = Retry(NoBackoff(), 0)
-    return redis.Redis(HOST, port, retry=once, socket_timeout=STOPS_WITHIN, decode_responses=True)
+    return redis.Redis(HOST, port, retry=once, socket_timeout=STARTS_WITHIN)
 
 
-def _start(binary: Path, folder: Path, port: int) -> subprocess.Popen[bytes]:
+def _start(binary: Path, folder: Path, port: int, lock: IO[str]) -> subprocess.Popen[bytes]:
     options = {
         "bind": HOST,
         "port": str(port),
@@ -130,6 +208,10 @@ def _start(binary: Path, folder: Path, port: int) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        # A lock of `fcntl` is one process's: kept by what that executes, and by no fork of it. So
+        # it tells of the server from before it opens a file until it is gone.
+        preexec_fn=lambda: fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB),  # noqa: PLW1509
+        pass_fds=[lock.fileno()],
     )
 
 
@@ -141,7 +223,7 @@ def _await_ready(process: subprocess.Popen[bytes], folder: Path, port: int) -> N
                 client.ping()
             except redis.exceptions.BusyLoadingError:
                 pass
-            except redis.ConnectionError:
+            except (redis.ConnectionError, redis.TimeoutError):
                 if time.monotonic() > deadline:
                     break
             else:

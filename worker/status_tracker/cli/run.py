@@ -14,11 +14,17 @@ from status_tracker.settings import load_settings
 from status_tracker.signals import StopSignals
 
 
-def run_worker(config: Path | None, options: Mapping[str, object], signals: StopSignals) -> None:
+def run_worker(
+    config: Path | None,
+    options: Mapping[str, object],
+    signals: StopSignals,
+    *,
+    sole: bool = False,
+) -> None:
     """Run a worker with the settings that the user gave."""
     settings = load_settings(config, options=options)
     logging.getLogger().setLevel(settings.log_level.upper())
-    asyncio.run(run(settings, load_lifecycles(settings.lifecycles), signals))
+    asyncio.run(run(settings, load_lifecycles(settings.lifecycles), signals, sole=sole))
 
 
 def run_embedded(
@@ -33,4 +39,4 @@ def run_embedded(
     name = settings.name or "embedded"
     with embedded_server(data) as url:
         click.echo(f"embedded server: {url} (its data is in {data}/)")
-        run_worker(config, {**options, "name": name, "redis_url": url}, signals)
+        run_worker(config, {**options, "name": name, "redis_url": url}, signals, sole=True)

@@ -87,7 +87,9 @@ class Fleet:
         backoff: Backoff,
         *,
         heartbeat: int,
+        sole: bool,
     ) -> None:
+        """Join when it is run; `sole` says that no other worker can have its name."""
         self._leases = leases
         self._make = make
         self._backoff = backoff
@@ -96,7 +98,7 @@ class Fleet:
         self._margin = heartbeat
         self._owned: dict[int, _Owned] = {}
         self._loops: list[asyncio.Task[None]] = []
-        self._joined = False
+        self._expects_namesake = not sole
         self._said: tuple[object, ...] = ()
 
     async def run(self) -> None:
@@ -151,13 +153,13 @@ class Fleet:
         """Make one heartbeat; tell whether others still hold what is this worker's share."""
         # As long as a lease: a dead worker's share and its partitions are free at about one time.
         workers, known = await self._leases.beat(self._leases.ttl)
-        if known and not self._joined:
+        if known and self._expects_namesake:
             log.warning(
                 "a worker named %s was there a moment ago: if it still is, one of the two needs "
                 "another name",
                 self._leases.name,
             )
-        self._joined = True
+        self._expects_namesake = False
         name = self._leases.name
         owners: dict[int, str | None] = dict.fromkeys(self._owned, name)
         owners |= await self._leases.owners()
