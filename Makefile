@@ -12,7 +12,7 @@ TOUCH_REDIS  := tests/integration tests/unit/test_connection.py \
 	tests/acceptance/test_cluster.py tests/acceptance/test_sentinel.py
 PEERS  := .venv-peers/.ready
 
-.PHONY: run test bench chaos lock clean
+.PHONY: run test bench chaos hostile lock clean
 
 run: $(READY)  ## the demo: an embedded server, the worker, sample producers, a live view
 	$(BIN)/status-tracker demo
@@ -29,6 +29,9 @@ bench: $(READY) $(PEERS)  ## the tracker beside what does the same work, and bes
 
 chaos: $(READY)  ## faults at random on real processes, every effect compared with the model, for 5 minutes
 	$(BIN)/python -m tests.chaos $(CHAOS)
+
+hostile: $(READY)  ## hostile producers beside honest ones for 10 minutes: how long honest updates take
+	$(BIN)/python -m tests.chaos.hostile
 
 lock: $(READY)  ## pin the newest versions that pyproject.toml allows
 	$(BIN)/pip-compile --quiet --upgrade --all-extras --strip-extras --no-emit-index-url --no-emit-find-links \
