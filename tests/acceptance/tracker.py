@@ -111,7 +111,7 @@ def assert_as_modelled(client: Redis, keys: Keys, partitions: int = 4) -> Model:
     _assert_feeds(client, keys, model)
     for number in range(partitions):
         own = keys.partition(number)
-        partition = {"cursor": model.cursors[number]}
+        partition = {"cursor": model.cursors[number], "entries": "0"}
         partition |= {field: str(count) for field, count in model.totals[number].items()}
         if keys.layout == "cluster":
             partition |= _origins(model, number)

@@ -37,6 +37,8 @@ def run_demo(seconds: float | None) -> None:
     """Run until Ctrl-C or SIGTERM, or for so many seconds, and print a summary."""
     # What the worker says at INFO, the view shows.
     logging.getLogger().setLevel(logging.WARNING)
+    # So are the rejections, which are made on purpose.
+    logging.getLogger("status_tracker.engine.partition_log").setLevel(logging.ERROR)
     # Before the server starts: it has a session of its own, and would outlive us.
     with stop_signals() as signals:
         summary_lines = asyncio.run(_on_own_server(seconds, signals))
