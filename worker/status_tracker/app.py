@@ -18,10 +18,9 @@ from status_tracker.engine.limits import Limits
 from status_tracker.engine.partition import Partition, Totals
 from status_tracker.engine.statuses import StatusCache
 from status_tracker.engine.store import Store
-from status_tracker.fold import Rules
 from status_tracker.keys import Keys, Layout
-from status_tracker.lifecycle import Lifecycles
 from status_tracker.metadata import ensure_deployment
+from status_tracker.rules import Rules
 from status_tracker.settings import Settings
 from status_tracker.signals import StopSignals
 
@@ -37,18 +36,14 @@ die without cycles, and would set off its search 70 times as often."""
 class Worker:
     """Reads its share of a deployment's partitions until it is told to stop."""
 
-    def __init__(self, settings: Settings, lifecycles: Lifecycles, *, sole: bool = False) -> None:
+    def __init__(self, settings: Settings, rules: Rules, *, sole: bool = False) -> None:
         """Connect when it is run; `sole` says that no other worker can have its name."""
         self.totals = Totals()
         self.name = settings.name or unique_name()
         self._settings = settings
         self._sole = sole
         self._server = without_secrets(settings.redis_url)
-        self._rules = Rules(
-            lifecycles,
-            max_clock_skew=settings.max_clock_skew,
-            clock_skew=settings.clock_skew,
-        )
+        self._rules = rules
         self._stop = asyncio.Event()
         self._backoff = Backoff(self._server)
         # Once decided, `auto` must not be decided otherwise after the keys were flushed.
@@ -135,21 +130,20 @@ class Worker:
             client,
             keys,
             number,
-            max_event_bytes=settings.max_event_bytes,
+            max_event_bytes=self._rules.max_event_bytes,
             max_changes=settings.max_changes,
             max_rejected=settings.max_rejected,
         )
         builder = BatchBuilder(
             self._rules,
             StatusCache(
-                self._rules.lifecycles,
+                self._rules,
                 capacity=settings.live_statuses // settings.partitions,
                 size=settings.live_bytes // settings.partitions,
             ),
             stream=keys.events(number),
             number=number,
             partitions=settings.partitions,
-            max_event_bytes=settings.max_event_bytes,
         )
         return Partition(
             number,
@@ -164,11 +158,11 @@ class Worker:
 
 
 async def run(
-    settings: Settings, lifecycles: Lifecycles, signals: StopSignals, *, sole: bool = False
+    settings: Settings, rules: Rules, signals: StopSignals, *, sole: bool = False
 ) -> None:
     """Run a worker, as all that a process does, until it is told to stop."""
     gc.set_threshold(COLLECT_EVERY)
-    worker = Worker(settings, lifecycles, sole=sole)
+    worker = Worker(settings, rules, sole=sole)
     signals.call(worker.stop)
     await worker.run()
     totals = worker.totals

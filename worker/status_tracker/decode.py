@@ -1,15 +1,17 @@
 """From the bytes of one stream entry to an update, or to the reason why it is none."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import accumulate
-from typing import get_args
+from typing import Annotated, Any, Literal, Union
 
 import msgspec
 from msgspec import Struct
 
-from status_tracker.models import PHASES, Kind, Rejection, Update
+from status_tracker.lifecycle import Lifecycle
+from status_tracker.models import Rejection, Update
+from status_tracker.rules import Rules
 
 FIELD = b"data"
 """The field of a stream entry that holds the update."""
@@ -22,7 +24,6 @@ Entry = tuple[bytes, Sequence[bytes]]
 
 _id_matches = re.compile(r"^[^\s\x00-\x1f\x7f-\x9f{}]+\Z").match
 
-_decode_update: Callable[[bytes], Update] = msgspec.json.Decoder(Update).decode
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)
 # Reads all of it, and builds nothing: what a producer may send must not take long to judge.
 _check_json = msgspec.json.Decoder(msgspec.Raw).decode
@@ -51,20 +52,24 @@ class _Fields(Struct, rename="camel"):
     progress: msgspec.Raw = msgspec.Raw()
     error_message: msgspec.Raw = msgspec.Raw()
     restart: msgspec.Raw = msgspec.Raw()
+    attempt: msgspec.Raw = msgspec.Raw()
+    force: msgspec.Raw = msgspec.Raw()
 
 
 _decode_fields = msgspec.json.Decoder(_Fields).decode
 
 _ATTRIBUTES = {field.encode_name: field.name for field in msgspec.structs.fields(_Fields)}
 
+_ID = "must be text of 1 to 256 characters, without whitespace, control characters and braces"
 _EXPECTED = {
-    "kind": f"must be {' or '.join(get_args(Kind))}",
-    "id": "must be text of 1 to 256 characters, without whitespace, control characters and braces",
+    "id": _ID,
     "phase": "must be one of the kind's phases",
     "updatedAt": "must be milliseconds since the epoch, from 1e11 (seconds are refused) to 2^53",
     "progress": "must be a number from 0 to 1",
     "errorMessage": "must be text",
     "restart": "must be true or false",
+    "attempt": "must be a whole number from 1 to 2^53",
+    "force": "must be true or false",
 }
 """What may stand in each field."""
 
@@ -96,44 +101,103 @@ def find_data(fields: Sequence[bytes]) -> bytes | Rejection:
     return Rejection("malformed", f"no field `data`; found: {found}{more}")
 
 
-def decode_all(
-    values: Sequence[bytes | Rejection], max_event_bytes: int
-) -> list[Update | Rejection]:
-    """Decode the values of many entries as `decode` does each, in half the time where all is well.
+class _NoKind(Struct, tag="-", tag_field="kind"):
+    """Of a kind that there is never: with it, `kind` is required also where there is only one."""
 
-    What is rejected already stays as it is.
-    """
-    with suppress(TypeError, *_NOT_JSON):  # a `TypeError` for what is no bytes
-        # In one piece: what JSON ends with is ASCII, so no character spans two values that decode.
-        b"".join(values).decode()  # type: ignore[arg-type]
-        if max(map(len, values)) <= min(max_event_bytes, 2 * DEEPEST):  # type: ignore[arg-type]
-            return list(map(_decode_update, values))  # type: ignore[arg-type]
-    return [
-        value if isinstance(value, Rejection) else decode(value, max_event_bytes)
-        for value in values
-    ]
+    kind_is_unknown: Annotated[str, msgspec.Meta(min_length=1, max_length=0)]
 
 
-def decode(data: bytes, max_event_bytes: int) -> Update | Rejection:
-    """Decode an update, all but the characters of its id: see `invalid_id`.
+class Decoder:
+    """Decodes the updates of the kinds that there are."""
 
-    The answer for given bytes and limit is always the same, no bytes raise, and none take much
-    longer than an update of their length.
-    """
-    if len(data) > max_event_bytes:
-        # Without its length: it may have been cut before it came here.
-        return Rejection("oversized", f"over max_event_bytes ({max_event_bytes}): send less")
-    try:
-        if not data.isascii():
-            data.decode()  # msgspec does not look into the fields that it skips
-        return _TOO_DEEP if _is_too_deep(data) else _decode_update(data)
-    except msgspec.ValidationError as error:
-        # It stops at the first field that does not fit: what follows may not even be JSON.
-        return _malformed(data) or _invalid(data, str(error))
-    except _NOT_JSON as error:
-        return _not_json(error)
-    except RecursionError:
-        return _TOO_DEEP
+    def __init__(self, rules: Rules) -> None:
+        self.updates = {kind: _update_struct(kind, life) for kind, life in rules.kinds.items()}
+        """The struct that the updates of each kind become."""
+        self._kinds = rules.kinds
+        self._max_event_bytes = rules.max_event_bytes
+        union: Any = Union[(*self.updates.values(), _NoKind)]
+        self._decode: Callable[[bytes], Update] = msgspec.json.Decoder(union).decode
+
+    def decode_all(self, values: Sequence[bytes | Rejection]) -> list[Update | Rejection]:
+        """Decode the values of many entries as `decode` does each, in half the time if all is well.
+
+        What is rejected already stays as it is.
+        """
+        with suppress(TypeError, *_NOT_JSON):  # a `TypeError` for what is no bytes
+            # In one piece: what JSON ends with is ASCII, so no character spans two that decode.
+            b"".join(values).decode()  # type: ignore[arg-type]
+            if max(map(len, values)) <= min(self._max_event_bytes, 2 * DEEPEST):  # type: ignore[arg-type]
+                return list(map(self._decode, values))  # type: ignore[arg-type]
+        return [value if isinstance(value, Rejection) else self.decode(value) for value in values]
+
+    def decode(self, data: bytes) -> Update | Rejection:
+        """Decode an update, all but the characters of its id: see `invalid_id`.
+
+        The answer for given bytes and rules is always the same, no bytes raise, and none take much
+        longer than an update of their length.
+        """
+        if len(data) > self._max_event_bytes:
+            # Without its length: it may have been cut before it came here.
+            most = self._max_event_bytes
+            return Rejection("oversized", f"over max_event_bytes ({most}): send less")
+        try:
+            if not data.isascii():
+                data.decode()  # msgspec does not look into the fields that it skips
+            return _TOO_DEEP if _is_too_deep(data) else self._decode(data)
+        except msgspec.ValidationError as error:
+            # It stops at the first field that does not fit: what follows may not even be JSON.
+            return _malformed(data) or self._invalid(data, str(error))
+        except _NOT_JSON as error:
+            return _not_json(error)
+        except RecursionError:
+            return _TOO_DEEP
+
+    def _invalid(self, data: bytes, error: str) -> Rejection:
+        """Say which field does not fit, what stands there and what may.
+
+        msgspec names the first one.
+        """
+        try:
+            fields = _decode_fields(data)
+        except msgspec.ValidationError:
+            return Rejection("invalid", "not a JSON object")
+        named = _NAMED.search(error)
+        name = named[1] or named[2] if named else ""
+        if name not in _EXPECTED:
+            kinds = _listed(self._kinds)
+            return Rejection("invalid", f"kind: {_found(fields, 'kind')}; must be {kinds}")
+        return Rejection("invalid", f"{name}: {_found(fields, name)}; {self._may(fields, name)}")
+
+    def _may(self, fields: _Fields, name: str) -> str:
+        """Return what may stand in a field."""
+        kind = bytes(fields.kind).decode().strip('"')
+        if name == "phase" and kind in self._kinds:
+            return f"must be {_listed(self._kinds[kind].phases)}"
+        return _EXPECTED[name]
+
+
+def _update_struct(kind: str, lifecycle: Lifecycle) -> type[Update]:
+    """Return the struct of a kind's updates: with its phases, so that others are refused in C."""
+    phases: Any = Literal[lifecycle.phases]
+    fields: list[Any] = [("phase", phases)]
+    if lifecycle.max_retries is not None:
+        fields.append(("restart", bool, False))
+    made: Any = msgspec.defstruct(
+        f"{kind.title()}Update",
+        fields,
+        bases=(Update,),
+        tag=kind,
+        kw_only=True,
+        frozen=True,
+        gc=False,
+    )
+    struct: type[Update] = made
+    return struct
+
+
+def _listed(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _not_json(error: Exception) -> Rejection:
@@ -148,31 +212,10 @@ def _malformed(data: bytes) -> Rejection | None:
     return None
 
 
-def _invalid(data: bytes, error: str) -> Rejection:
-    """Say which field does not fit, what stands there and what may; msgspec names the first one."""
-    try:
-        fields = _decode_fields(data)
-    except msgspec.ValidationError:
-        return Rejection("invalid", "not a JSON object")
-    named = _NAMED.search(error)
-    name = named[1] or named[2] if named else ""
-    if name not in _EXPECTED:
-        return Rejection("invalid", error)
-    return Rejection("invalid", f"{name}: {_found(fields, name)}; {_expected(fields, name)}")
-
-
 def _found(fields: _Fields, name: str) -> str:
     """Return what stands in a field, shortened."""
     value = bytes(getattr(fields, _ATTRIBUTES[name])).decode()
     return f"{value[:60]}{'…' if len(value) > 60 else ''}" or "missing"
-
-
-def _expected(fields: _Fields, name: str) -> str:
-    """Return what may stand in a field."""
-    kind = bytes(fields.kind).decode().strip('"')
-    if name == "phase" and kind in PHASES:
-        return f"must be {', '.join(PHASES[kind][:-1])} or {PHASES[kind][-1]}"
-    return _EXPECTED[name]
 
 
 def invalid_id(entity_id: str) -> Rejection | None:
@@ -183,7 +226,7 @@ def invalid_id(entity_id: str) -> Rejection | None:
     """
     if _id_matches(entity_id):
         return None
-    return Rejection("invalid", f"id: {entity_id[:60]!r}; {_EXPECTED['id']}")
+    return Rejection("invalid", f"id: {entity_id[:60]!r}; {_ID}")
 
 
 def _is_too_deep(data: bytes) -> bool:

@@ -3,10 +3,6 @@
 from typing import Literal
 from zlib import crc32
 
-from msgspec import Struct
-
-from status_tracker.models import PHASES, Kind
-
 Layout = Literal["single", "cluster"]
 """`cluster` tags every key that a commit touches with its partition, so that they share a slot."""
 
@@ -16,28 +12,49 @@ GROUP = "tracker"
 # Braces would move the hash tag; whitespace and control characters cannot be typed.
 PREFIX_PATTERN = r"^[^\s\x00-\x1f\x7f-\x9f{}]+\Z"
 
+NAME_PATTERN = r"[a-z][a-z0-9_]{0,31}"
+"""What a kind or a phase may be called."""
+
+PARTS = frozenset(
+    [
+        *("events", "partition", "lease", "phase", "counts", "changes", "rejected"),
+        *("meta", "workers", "stalled", "history"),
+    ]
+)
+"""What stands in a key where the kind stands in a status's: no kind can be called so."""
+
 
 def partition_of(entity_id: str, partitions: int) -> int:
     """Return the number of the partition that an entity's updates go through."""
     return crc32(entity_id.encode()) % partitions
 
 
-class PartitionKeys(Struct, frozen=True):
+class PartitionKeys:
     """The keys that one partition reads and writes."""
 
-    events: str
-    partition: str
-    changes: str
-    rejected: str
-    counts: dict[Kind, str]
-    phases: dict[Kind, dict[str, str]]
-    """Sets of ids: kind → phase → key."""
-    statuses: dict[Kind, str]
-    """Kind → what stands before the id in the key of a status."""
+    def __init__(self, prefix: str, layout: Layout, number: int) -> None:
+        self._prefix = prefix
+        self._tag = f":{{{number}}}" if layout == "cluster" else ""
+        self.events = f"{prefix}:events:{{{number}}}"
+        self.partition = f"{prefix}:partition:{{{number}}}"
+        self.changes = f"{prefix}:changes{self._tag}"
+        self.rejected = f"{prefix}:rejected{self._tag}"
 
-    def status(self, kind: Kind, entity_id: str) -> str:
+    def status(self, kind: str, entity_id: str) -> str:
         """Return the key of an entity's status."""
-        return self.statuses[kind] + entity_id
+        return f"{self._prefix}:{kind}{self._tag}:{entity_id}"
+
+    def phase(self, kind: str, phase: str) -> str:
+        """Return the key of the set of ids in a phase."""
+        return f"{self._prefix}:phase{self._tag}:{kind}:{phase}"
+
+    def counts(self, kind: str) -> str:
+        """Return the key of the numbers of entities in each phase."""
+        return f"{self._prefix}:counts{self._tag}:{kind}"
+
+    def history(self, kind: str, entity_id: str) -> str:
+        """Return the key of an entity's last changes."""
+        return f"{self._prefix}:history{self._tag}:{kind}:{entity_id}"
 
 
 class Keys:
@@ -51,7 +68,7 @@ class Keys:
 
     def events(self, number: int) -> str:
         """Return the key of a partition's stream of updates."""
-        return f"{self.prefix}:events:{{{number}}}"
+        return self.partition(number).events
 
     def lease(self, number: int) -> str:
         """Return the key that names the worker which owns a partition."""
@@ -59,17 +76,4 @@ class Keys:
 
     def partition(self, number: int) -> PartitionKeys:
         """Return the keys of one partition."""
-        prefix = self.prefix
-        tag = f":{{{number}}}" if self.layout == "cluster" else ""
-        return PartitionKeys(
-            events=self.events(number),
-            partition=f"{prefix}:partition:{{{number}}}",
-            changes=f"{prefix}:changes{tag}",
-            rejected=f"{prefix}:rejected{tag}",
-            counts={kind: f"{prefix}:counts{tag}:{kind}" for kind in PHASES},
-            phases={
-                kind: {phase: f"{prefix}:phase{tag}:{kind}:{phase}" for phase in phases}
-                for kind, phases in PHASES.items()
-            },
-            statuses={kind: f"{prefix}:{kind}{tag}:" for kind in PHASES},
-        )
+        return PartitionKeys(self.prefix, self.layout, number)

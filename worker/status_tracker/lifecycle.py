@@ -1,19 +1,15 @@
-"""Which phase may follow which, as data: read from `lifecycles.toml` and checked before use."""
+"""Which phase may follow which, as data, checked before use."""
 
 import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from itertools import chain
-from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta, Struct
 
-from status_tracker.errors import ConfigError
-from status_tracker.models import PHASES, Kind
-from status_tracker.text import shortened
-from status_tracker.toml import read_toml
+from status_tracker.keys import NAME_PATTERN, PARTS
+
+MOST_PHASES = 64
 
 
 class Edge(Enum):
@@ -30,95 +26,68 @@ class Edge(Enum):
 class Lifecycle(Struct, frozen=True, kw_only=True):
     """The life of one kind of entity; `edges` is ``from → to → edge``."""
 
+    phases: tuple[str, ...]
+    """All of them, in the order in which people read them."""
     initial: frozenset[str]
     success: frozenset[str]
     terminal: frozenset[str]
-    max_retries: int
-    """How many retries a restart gives; 0 for a kind that counts none."""
+    settled: frozenset[str]
+    """Where whoever waits for an entity need not wait any longer."""
+    max_retries: int | None
+    """How many retries a restart gives; None for a kind that counts none."""
     edges: Mapping[str, Mapping[str, Edge]]
     """Every phase of the kind has its row, an empty one where nothing leaves it."""
 
 
-Lifecycles = Mapping[Kind, Lifecycle]
+class Table(Struct, forbid_unknown_fields=True, kw_only=True):
+    """The table of a kind as the file has it."""
 
-
-class _Table(Struct, forbid_unknown_fields=True, kw_only=True):
-    """`[task]` or `[asset]` as the file has it."""
-
+    phases: Annotated[list[str], Meta(min_length=1)]
     initial: Annotated[list[str], Meta(min_length=1)]
     success: list[str]
     terminal: list[str]
+    settled: list[str] | None = None
     transitions: dict[str, list[str]]
     restarts: dict[str, list[str]] = {}
-    retries: dict[str, list[str]] | None = None
+    retries: dict[str, list[str]] = {}
     max_retries: Annotated[int, Meta(ge=0)] | None = None
 
 
-class _File(Struct, forbid_unknown_fields=True):
-    task: _Table
-    asset: _Table
-
-
-_PHASES = 'a list of phases: ["pending", "waiting"]'
-_STEPS = 'a table of phases, each with those that follow it: pending = ["waiting", "failed"]'
-
-_FORMS: dict[str, str] = {
-    **dict.fromkeys(PHASES, "a table: initial = …, success = …, terminal = …, transitions = …"),
-    **dict.fromkeys(("initial", "success", "terminal"), _PHASES),
-    **dict.fromkeys(("transitions", "retries", "restarts"), _STEPS),
-    "max_retries": "a whole number, at least 0",
-}
-"""What each key holds, for the line that refuses what is there instead."""
-
-
-def load_lifecycles(path: Path) -> Lifecycles:
-    """Read and check a lifecycles file.
-
-    Raises `ConfigError`, in one line with the file and the key, where the file cannot be read or a
-    lifecycle in it cannot work.
-    """
-    try:
-        file = msgspec.convert(read_toml(path), _File)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {_in_words(error)}") from None
-    problem = next(chain(_problems("task", file.task), _problems("asset", file.asset)), None)
-    if problem is not None:
-        raise ConfigError(f"{path}: {problem}")
-    return {"task": _lifecycle("task", file.task), "asset": _lifecycle("asset", file.asset)}
-
-
-def _in_words(error: msgspec.ValidationError) -> str:
-    """Say what is wrong with the form of a file, beginning with the key to change."""
-    problem, _, place = str(error).partition(" - at `$.")
-    parents = re.findall(r"\w+", place)  # also of a list in a table: `$.task.transitions[...][0]`
-    named = re.match(r"Object (missing|contains).* field `(.*)`", problem, re.DOTALL)
-    if named is None:
-        key = ".".join(parents[:2])
-        return f"{key}: write {_FORMS[parents[:2][-1]]}"
-    key = ".".join([*parents, shortened(named[2])])
-    if named[1] == "contains":
-        return f"{key}: no such key; mend its name, or remove it"
-    return f"{key}: missing; write {_FORMS[named[2]]}"
-
-
-def _lifecycle(kind: Kind, table: _Table) -> Lifecycle:
-    edges: dict[str, dict[str, Edge]] = {phase: {} for phase in PHASES[kind]}
+def lifecycle(table: Table) -> Lifecycle:
+    """Return the lifecycle of a table that has no problems."""
+    edges: dict[str, dict[str, Edge]] = {phase: {} for phase in table.phases}
     for _, edge, start, end in _steps(table):
         edges[start][end] = edge
     return Lifecycle(
+        phases=tuple(table.phases),
         initial=frozenset(table.initial),
         success=frozenset(table.success),
         terminal=frozenset(table.terminal),
-        max_retries=table.max_retries or 0,
+        settled=frozenset(table.settled if table.settled is not None else _ends(table)),
+        max_retries=table.max_retries,
         edges=edges,
     )
 
 
-def _steps(table: _Table) -> Iterator[tuple[str, Edge, str, str]]:
+def problems(kind: str, table: Table) -> Iterator[str]:
+    """Yield what is wrong with the table of a kind, each line beginning with the key to change."""
+    yield from _wrong_names(kind, table)
+    yield from _unknown_phases(kind, table)
+    yield from _wrong_steps(kind, table)
+    yield from _unreached_phases(kind, table)
+
+
+def _ends(table: Table) -> set[str]:
+    """Phases in which there is nothing to wait for, where the table does not say."""
+    left = {phase for phase, ends in table.transitions.items() if ends}
+    return {*table.success, *table.terminal, *set(table.phases) - left}
+
+
+def _steps(table: Table) -> Iterator[tuple[str, Edge, str, str]]:
     """Every step of a table, as ``(key, edge, from, to)``."""
     for name, edge, steps in (
         ("transitions", Edge.TRANSITION, table.transitions),
-        ("retries", Edge.RETRY, table.retries or {}),
+        ("retries", Edge.RETRY, table.retries),
         ("restarts", Edge.RESTART, table.restarts),
     ):
         for start, ends in steps.items():
@@ -126,37 +95,47 @@ def _steps(table: _Table) -> Iterator[tuple[str, Edge, str, str]]:
                 yield f"{name}.{start}", edge, start, end
 
 
-def _problems(kind: Kind, table: _Table) -> Iterator[str]:
-    """What is wrong with a lifecycle, each line beginning with the key to change."""
-    yield from _wrong_for_kind(kind, table)
-    yield from _unknown_phases(kind, table)
-    yield from _wrong_steps(kind, table)
-    yield from _unreached_phases(kind, table)
+def _wrong_names(kind: str, table: Table) -> Iterator[str]:
+    form = "a small letter, then at most 31 small letters, digits and underscores"
+    if not re.fullmatch(NAME_PATTERN, kind):
+        yield f"{kind}: a kind is called {form}"
+    if kind in PARTS:
+        yield f"{kind}: it is a part of other keys; give the kind another name"
+    for phase in table.phases:
+        if not re.fullmatch(NAME_PATTERN, phase):
+            yield f"{kind}.phases: {phase!r}: a phase is called {form}"
+    twice = {phase for phase in table.phases if table.phases.count(phase) > 1}
+    for phase in sorted(twice):
+        yield f"{kind}.phases: {phase} stands there twice; remove one of them"
+    if len(table.phases) > MOST_PHASES:
+        yield f"{kind}.phases: {len(table.phases)} are too many: write at most {MOST_PHASES}"
+    if table.retries and table.max_retries is None:
+        yield (
+            f"{kind}.max_retries: missing; say how often one may be retried (0: never), or list "
+            "the steps in restarts instead of retries"
+        )
 
 
-def _wrong_for_kind(kind: Kind, table: _Table) -> Iterator[str]:
-    if kind == "task":
-        if table.max_retries is None:
-            yield "task.max_retries: missing; say how often a task may be retried (0: never)"
-        return
-    if table.retries is not None:
-        yield f"{kind}.retries: only tasks count retries; list the step in restarts instead"
-    if table.max_retries is not None:
-        yield f"{kind}.max_retries: only tasks count retries; remove it"
-
-
-def _unknown_phases(kind: Kind, table: _Table) -> Iterator[str]:
+def _unknown_phases(kind: str, table: Table) -> Iterator[str]:
     named = [
-        (key, phase) for key in ("initial", "success", "terminal") for phase in getattr(table, key)
+        (key, phase)
+        for key in ("initial", "success", "terminal", "settled")
+        for phase in getattr(table, key) or ()
     ]
-    named += [(key, phase) for key, _, start, end in _steps(table) for phase in (start, end)]
-    known = PHASES[kind]
+    for key, steps in (
+        ("transitions", table.transitions),
+        ("retries", table.retries),
+        ("restarts", table.restarts),
+    ):
+        for start, ends in steps.items():
+            named += [(f"{key}.{start}", phase) for phase in (start, *ends)]
     for key, phase in named:
-        if phase not in known:
-            yield f"{kind}.{key}: {phase!r} is no {kind} phase; there are {', '.join(known)}"
+        if phase not in table.phases:
+            there = ", ".join(table.phases)
+            yield f"{kind}.{key}: {phase!r} is no {kind} phase; there are {there}"
 
 
-def _wrong_steps(kind: Kind, table: _Table) -> Iterator[str]:
+def _wrong_steps(kind: str, table: Table) -> Iterator[str]:
     seen: dict[tuple[str, str], str] = {}
     for key, _, start, end in _steps(table):
         if start == end:
@@ -172,11 +151,11 @@ def _wrong_steps(kind: Kind, table: _Table) -> Iterator[str]:
         seen[start, end] = key
 
 
-def _unreached_phases(kind: Kind, table: _Table) -> Iterator[str]:
+def _unreached_phases(kind: str, table: Table) -> Iterator[str]:
     steps = [(start, end) for _, _, start, end in _steps(table)]
     reached = set(table.initial)
     while found := {end for start, end in steps if start in reached and end not in reached}:
         reached |= found
-    for phase in PHASES[kind]:
+    for phase in table.phases:
         if phase not in reached:
             yield f"{kind}.transitions: nothing leads to {phase}; add a step to it or begin in it"

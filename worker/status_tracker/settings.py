@@ -68,10 +68,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ]
     lease_ttl: Milliseconds
     heartbeat: Milliseconds
-    lifecycles: Path
-    max_event_bytes: Bytes
-    max_clock_skew: Milliseconds
-    clock_skew: Milliseconds
+    rules: Path
     batch_entries: Annotated[int, Meta(ge=1, description="a whole number, at least 1")]
     batch_bytes: Bytes
     live_statuses: Annotated[int, Meta(ge=0, description="a whole number, at least 0")]

@@ -44,8 +44,8 @@ redis_url_option = click.option(
     help="redis://, rediss://, unix:// or redis+sentinel:// URL; of a cluster, any of its nodes.",
 )
 prefix_option = click.option("--prefix", help="What every key begins with.")
-lifecycles_option = click.option(
-    "--lifecycles", type=click.Path(), help="Which phase may follow which, as TOML."
+rules_option = click.option(
+    "--rules", type=click.Path(), help="The kinds, and which phase may follow which, as TOML."
 )
 
 
@@ -65,7 +65,7 @@ def cli() -> None:
 @prefix_option
 @click.option("--partitions", type=int, metavar="N", help="How many streams there are.")
 @click.option("--layout", metavar="NAME", help="single, cluster or auto.")
-@lifecycles_option
+@rules_option
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 def run(config: Path | None, embedded: bool, **options: Any) -> None:
     """Run a worker until Ctrl-C, SIGTERM or the end of its terminal.
@@ -89,13 +89,13 @@ def run(config: Path | None, embedded: bool, **options: Any) -> None:
 
 @cli.command(epilog=EPILOG)
 @config_option
-@lifecycles_option
+@rules_option
 @click.option("--mermaid", is_flag=True, help="Print diagrams for Markdown instead of tables.")
-def check(config: Path | None, lifecycles: str | None, mermaid: bool) -> None:
-    """Check the settings and the lifecycles, and print the lifecycles."""
+def check(config: Path | None, rules: str | None, mermaid: bool) -> None:
+    """Check the settings and the rules, and print the lifecycles."""
     from status_tracker.cli.check import check_files  # noqa: PLC0415
 
-    check_files(config, {"lifecycles": lifecycles}, mermaid=mermaid)
+    check_files(config, {"rules": rules}, mermaid=mermaid)
 
 
 @cli.command(epilog=EPILOG)

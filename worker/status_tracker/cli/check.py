@@ -8,68 +8,71 @@ from rich.console import Console
 from rich.table import Table
 
 from status_tracker.connection.url import connect
-from status_tracker.lifecycle import Edge, Lifecycle, load_lifecycles
-from status_tracker.models import PHASES, Kind
+from status_tracker.lifecycle import Edge, Lifecycle
+from status_tracker.rules import load_rules
 from status_tracker.settings import load_settings
 from status_tracker.text import escaped
 
 
 def check_files(config: Path | None, options: Mapping[str, str | None], *, mermaid: bool) -> None:
-    """Check settings and lifecycles, and print the latter.
+    """Check settings and rules, and print the lifecycles.
 
     Raises `ConfigError` at the first thing that cannot work.
     """
     settings = load_settings(config, options=options)
     connect(settings.redis_url)
-    lifecycles = load_lifecycles(settings.lifecycles)
+    kinds = load_rules(settings.rules).kinds
     if mermaid:
-        for kind, lifecycle in lifecycles.items():
+        for kind, lifecycle in kinds.items():
             click.echo("\n".join(diagram(kind, lifecycle)))
         return
     console = Console()
-    for kind, lifecycle in lifecycles.items():
+    for kind, lifecycle in kinds.items():
         console.print(table(kind, lifecycle))
-    file = escaped(str(settings.lifecycles))
-    console.print(f"settings and lifecycles are good ({file})", markup=False, soft_wrap=True)
+    file = escaped(str(settings.rules))
+    console.print(f"settings and rules are good ({file})", markup=False, soft_wrap=True)
 
 
-def table(kind: Kind, lifecycle: Lifecycle) -> Table:
+def table(kind: str, lifecycle: Lifecycle) -> Table:
     """Return a lifecycle as a table: a row for each phase."""
-    retries = f"; at most {lifecycle.max_retries} retries" if kind == "task" else ""
-    shown = Table(title=f"{kind}: begins in {_names(lifecycle.initial, kind)}{retries}")
+    most = lifecycle.max_retries
+    retries = "" if most is None else f"; at most {most} retries"
+    shown = Table(title=f"{kind}: begins in {_names(lifecycle)}{retries}")
     shown.add_column("phase", style="bold")
     used = {edge for ends in lifecycle.edges.values() for edge in ends.values()}
     edges = [edge for edge in Edge if edge in used]
     for edge in edges:
         shown.add_column(f"{edge.value} to")
     shown.add_column("is")
-    for phase in PHASES[kind]:
-        kinds = [name for name in ("success", "terminal") if phase in getattr(lifecycle, name)]
+    for phase in lifecycle.phases:
+        kinds = [
+            name for name in ("success", "terminal", "settled") if phase in getattr(lifecycle, name)
+        ]
         ends = lifecycle.edges[phase]
         columns = [", ".join(end for end, found in ends.items() if found is edge) for edge in edges]
         shown.add_row(phase, *columns, ", ".join(kinds))
     return shown
 
 
-def diagram(kind: Kind, lifecycle: Lifecycle) -> Iterator[str]:
+def diagram(kind: str, lifecycle: Lifecycle) -> Iterator[str]:
     """Yield a lifecycle as the lines of a Mermaid diagram, fenced for Markdown."""
     yield "```mermaid"
     yield "---"
     yield f"title: {kind}"
     yield "---"
     yield "stateDiagram-v2"
-    for phase in PHASES[kind]:
+    for phase in lifecycle.phases:
         if phase in lifecycle.initial:
             yield f"    [*] --> {phase}"
     for start, ends in lifecycle.edges.items():
         for end, edge in ends.items():
             label = "" if edge is Edge.TRANSITION else f": {edge.value}"
             yield f"    {start} --> {end}{label}"
-    for phase in PHASES[kind]:
+    for phase in lifecycle.phases:
         if phase in lifecycle.terminal:
             yield f"    {phase} --> [*]"
     yield "```"
 
 
-def _names(phases: frozenset[str], kind: Kind) -> str:
-    return " or ".join(phase for phase in PHASES[kind] if phase in phases)
+def _names(lifecycle: Lifecycle) -> str:
+    return " or ".join(phase for phase in lifecycle.phases if phase in lifecycle.initial)

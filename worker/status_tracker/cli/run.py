@@ -9,7 +9,7 @@ import click
 
 from status_tracker.app import run
 from status_tracker.embedded import embedded_server
-from status_tracker.lifecycle import load_lifecycles
+from status_tracker.rules import load_rules
 from status_tracker.settings import load_settings
 from status_tracker.signals import StopSignals
 
@@ -24,7 +24,7 @@ def run_worker(
     """Run a worker with the settings that the user gave."""
     settings = load_settings(config, options=options)
     logging.getLogger().setLevel(settings.log_level.upper())
-    asyncio.run(run(settings, load_lifecycles(settings.lifecycles), signals, sole=sole))
+    asyncio.run(run(settings, load_rules(settings.rules), signals, sole=sole))
 
 
 def run_embedded(
@@ -33,7 +33,7 @@ def run_embedded(
     """Run a worker on an embedded server, which lives as long as it does."""
     # Before the server starts, so that a slip in a file does not wait for it.
     settings = load_settings(config, options=options)
-    load_lifecycles(settings.lifecycles)
+    load_rules(settings.rules)
     # The folder's lock keeps this name from being two workers'. So the next one here is the owner
     # of what a killed one held, and need not wait until its leases run out.
     name = settings.name or "embedded"

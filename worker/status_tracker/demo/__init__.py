@@ -25,7 +25,7 @@ from status_tracker.demo.words import show_lines, summary
 from status_tracker.embedded import embedded_server
 from status_tracker.errors import ConfigError
 from status_tracker.keys import Keys
-from status_tracker.lifecycle import load_lifecycles
+from status_tracker.rules import load_rules
 from status_tracker.settings import load_settings
 from status_tracker.signals import StopSignals, stop_signals
 
@@ -67,12 +67,13 @@ async def _on_own_server(seconds: float | None, signals: StopSignals) -> list[st
 async def _run(url: str, seconds: float | None, stop: asyncio.Event) -> Iterator[str]:
     """Run everything until told to stop; what fails ends the others."""
     settings = load_settings(environment={}, options={"redis_url": url})
-    worker = Worker(settings, load_lifecycles(settings.lifecycles))
+    rules = load_rules(settings.rules)
+    worker = Worker(settings, rules)
     keys = Keys(settings.prefix, "single")
     began = time.monotonic()
     async with _connect(url) as client, asyncio.TaskGroup() as group:
         streams = Streams(client, keys, settings.partitions)
-        reader = Reader(client, keys, settings.partitions)
+        reader = Reader(client, keys, settings.partitions, rules)
         working = group.create_task(worker.run(), name="worker")
         producing = group.create_task(VideoService(streams, Luck()).run(), name="producers")
         showing = group.create_task(_show(url, reader, began), name="view")

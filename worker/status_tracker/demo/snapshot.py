@@ -10,7 +10,8 @@ from redis.asyncio import Redis
 
 from status_tracker.decode import FIELD
 from status_tracker.keys import Keys
-from status_tracker.models import PHASES, Change, Kind, TaskStatus
+from status_tracker.models import Change, Status
+from status_tracker.rules import Rules
 from status_tracker.text import decoded, escaped
 
 RATE_OVER = 2.0
@@ -22,7 +23,7 @@ REJECTIONS = 100
 SHOWN = 300
 """Bytes of an entry's field that are shown at most."""
 
-_decode_task = msgspec.json.Decoder(TaskStatus).decode
+_decode_task = msgspec.json.Decoder(Status).decode
 _decode_change = msgspec.json.Decoder(Change).decode
 
 _Entries = list[tuple[bytes, dict[bytes, bytes]]]
@@ -40,7 +41,7 @@ class RejectedLine(Struct, frozen=True):
 class Snapshot(Struct, frozen=True):
     """What the keys say at one moment."""
 
-    counts: dict[Kind, dict[str, int]]
+    counts: dict[str, dict[str, int]]
     """Kind → phase → how many, all phases in their order."""
     rate: float
     """Entries read by the worker, per second."""
@@ -53,8 +54,9 @@ class Snapshot(Struct, frozen=True):
 class Reader:
     """Reads the keys of a deployment with the layout `single`, as often as is asked."""
 
-    def __init__(self, client: Redis, keys: Keys, partitions: int) -> None:
+    def __init__(self, client: Redis, keys: Keys, partitions: int, rules: Rules) -> None:
         self._client = client
+        self._kinds = rules.kinds
         self._keys = keys.partition(0)
         self._partitions = [keys.partition(number).partition for number in range(partitions)]
         self._entries = deque([(time.monotonic(), 0)])
@@ -65,17 +67,17 @@ class Reader:
     async def snapshot(self) -> Snapshot:
         """Read the counts, how far the worker is, and what was rejected since the last one."""
         pipeline = self._client.pipeline(transaction=False)
-        for kind in PHASES:
-            pipeline.hgetall(self._keys.counts[kind])
+        for kind in self._kinds:
+            pipeline.hgetall(self._keys.counts(kind))
         for key in self._partitions:
             pipeline.hget(key, "entries")
         pipeline.xrange(self._keys.rejected, min=self._last_rejected)
         *replies, rejected = await pipeline.execute()
-        hashes, entries = replies[: len(PHASES)], replies[len(PHASES) :]
+        hashes, entries = replies[: len(self._kinds)], replies[len(self._kinds) :]
         self._note_rejected(rejected)
-        counts: dict[Kind, dict[str, int]] = {
-            kind: {phase: int(found.get(phase.encode(), 0)) for phase in PHASES[kind]}
-            for kind, found in zip(PHASES, hashes, strict=True)
+        counts: dict[str, dict[str, int]] = {
+            kind: {phase: int(found.get(phase.encode(), 0)) for phase in life.phases}
+            for (kind, life), found in zip(self._kinds.items(), hashes, strict=True)
         }
         return Snapshot(
             counts,
@@ -84,9 +86,9 @@ class Reader:
             list(reversed(self._rejections)),
         )
 
-    async def running(self, limit: int) -> list[tuple[str, TaskStatus]]:
+    async def running(self, limit: int) -> list[tuple[str, Status]]:
         """Read the ids and statuses of the tasks that have been running for longest."""
-        key = self._keys.phases["task"]["running"]
+        key = self._keys.phase("task", "running")
         found = cast("list[bytes]", await self._client.zrange(key, 0, limit - 1))
         if not found:
             return []
@@ -136,7 +138,7 @@ def _about(data: bytes) -> str:
         return _printable(data)
 
 
-def _status(document: bytes | str | None) -> TaskStatus | None:
+def _status(document: bytes | str | None) -> Status | None:
     """Decode a status; None where somebody deleted or spoilt it to see what happens."""
     try:
         return None if document is None else _decode_task(document)

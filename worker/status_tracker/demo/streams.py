@@ -9,7 +9,6 @@ from redis.asyncio import Redis
 
 from status_tracker.decode import FIELD
 from status_tracker.keys import Keys, partition_of
-from status_tracker.models import Kind
 
 Update = dict[str, object]
 """The document of an update; a dict, for by mistake producers send what a struct would refuse."""
@@ -31,7 +30,7 @@ class Streams:
         self.added = 0
         self.lately: deque[Update] = deque(maxlen=REMEMBERED)
 
-    async def update(self, kind: Kind, entity_id: str, phase: str, **fields: object) -> None:
+    async def update(self, kind: str, entity_id: str, phase: str, **fields: object) -> None:
         """Say in which phase an entity is now; `fields` are spelt as on the wire."""
         update = {"kind": kind, "id": entity_id, "phase": phase, **fields, "updatedAt": now()}
         self.lately.append(update)

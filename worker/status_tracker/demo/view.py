@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from status_tracker.demo.snapshot import Reader, Snapshot
-from status_tracker.models import Change, TaskStatus
+from status_tracker.models import Change, Status
 
 REFRESH = 0.125
 """Seconds between two pictures."""
@@ -137,7 +137,7 @@ def _counts(snapshot: Snapshot) -> Panel:
     return _panel(rows, "phases")
 
 
-def _tasks(running: Sequence[tuple[str, TaskStatus]], count: int) -> Panel:
+def _tasks(running: Sequence[tuple[str, Status]], count: int) -> Panel:
     rows = Table.grid(expand=True, padding=(0, 1, 0, 0))
     rows.add_column(no_wrap=True, max_width=24)
     rows.add_column(ratio=1)

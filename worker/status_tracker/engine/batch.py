@@ -4,27 +4,18 @@ entries → decode → fold, which asks for the statuses it does not know → ba
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct, field
 
-from status_tracker.decode import FROM, Entry, decode_all, find_data, invalid_id
+from status_tracker.decode import FROM, Decoder, Entry, find_data, invalid_id
 from status_tracker.engine.statuses import Effects, StatusCache, Statuses
-from status_tracker.fold import DUPLICATE, Corrupt, Rules
+from status_tracker.fold import DUPLICATE, Corrupt, Fold
 from status_tracker.keys import partition_of
-from status_tracker.models import (
-    AssetChange,
-    AssetStatus,
-    AssetUpdate,
-    Change,
-    Kind,
-    Rejection,
-    Status,
-    TaskChange,
-    TaskUpdate,
-    Update,
-)
+from status_tracker.models import Change, Rejection, Status, Update
+from status_tracker.rules import Rules
 
 PESSIMISTIC_BATCHES = 100
 """Batches for which every unknown entity is loaded after an optimistic create was refused. Where
@@ -35,9 +26,7 @@ loading costs a tenth more for so long."""
 # Where a forward comes from: the partition's number and the entry's ID.
 _origin = re.compile(rb"\d{1,4}/(\d{1,20})-\d{1,20}").fullmatch
 
-_UPDATES: dict[Kind, type[Update]] = {"task": TaskUpdate, "asset": AssetUpdate}
-
-Wanted = Mapping[Kind, Sequence[str]]
+Wanted = Mapping[str, Sequence[str]]
 """The ids whose statuses are to be loaded, by kind."""
 
 
@@ -73,9 +62,8 @@ class Batch(Struct):
     """The cursor that the entries were read from."""
     cursor: str
     """ID of the last entry."""
-    effects: dict[Kind, Effects] = field(
-        default_factory=lambda: {"task": Effects(), "asset": Effects()}
-    )
+    effects: defaultdict[str, Effects] = field(default_factory=lambda: defaultdict(Effects))
+    """By kind."""
     entries: int = 0
     changes: list[Change] = field(default_factory=list)
     rejected: list[RejectedEntry] = field(default_factory=list)
@@ -94,6 +82,18 @@ class Batch(Struct):
         return self.entries - self.duplicates - self.forwarded - len(self.rejected)
 
 
+class _Place(NamedTuple):
+    """Where the fold reads and writes the entities of one kind."""
+
+    fold: Fold
+    known: dict[str, Status]
+    after: dict[str, Status]
+    without: dict[str, Corrupt | None]
+    begins: frozenset[str]
+    """Phases in which an entity that is not known is created optimistically."""
+    kind: str
+
+
 class BatchBuilder:
     """Decodes and folds the entries of one partition, read by read, into the current batch."""
 
@@ -105,14 +105,16 @@ class BatchBuilder:
         stream: str,
         number: int,
         partitions: int,
-        max_event_bytes: int,
     ) -> None:
-        self._rules = rules
+        self._decoder = Decoder(rules)
+        self._kinds = {struct: kind for kind, struct in self._decoder.updates.items()}
+        self._folds = {kind: Fold(kind, rules) for kind in rules.kinds}
+        self._max_clock_skew = rules.max_clock_skew
+        self._max_event_bytes = rules.max_event_bytes
         self._cache = cache
         self._stream = stream
         self._number = number
         self._partitions = partitions
-        self._max_event_bytes = max_event_bytes
         # Batches for which every entity that is not known is loaded.
         self._pessimistic = 0
         self.restart("0-0")
@@ -128,32 +130,30 @@ class BatchBuilder:
 
     def fold(
         self, entries: Sequence[Entry], values: Sequence[bytes | Rejection]
-    ) -> Generator[Wanted, Mapping[Kind, Statuses], None]:
+    ) -> Generator[Wanted, Mapping[str, Statuses], None]:
         """Decode entries' values of `data`, apply them, and add what is to be written to the batch.
 
         It yields the ids whose statuses it needs, and is sent those. An entity that is not known
         is created optimistically where its life begins here: the update is applied in any case, so
         the commit finds out whether there was a status.
         """
-        decoded = decode_all(values, self._max_event_bytes)
+        decoded = self._decoder.decode_all(values)
         batch = self.batch
         batch.cursor = entries[-1][0].decode()
         batch.entries += len(entries)
         self._cache.forget_missing()
         # IDs only grow: what the first entry's time allows need not be held against its own.
         first_received = _received(entries[0][0])
-        allowed = first_received + self._rules.max_clock_skew
-        fold = self._rules.fold
-        task = self._places("task")
-        asset = self._places("asset")
+        allowed = first_received + self._max_clock_skew
+        places: dict[type, _Place] = {}
         for (entry_id, fields), update in zip(entries, decoded, strict=True):
-            if type(update) is TaskUpdate:
-                statuses, changed, without, begins = task
-            elif type(update) is AssetUpdate:
-                statuses, changed, without, begins = asset
-            else:
+            if type(update) is Rejection:
                 self._set_aside(entry_id, fields, update)
                 continue
+            place = places.get(type(update))
+            if place is None:
+                place = places[type(update)] = self._place(type(update))
+            fold, statuses, changed, without, begins, kind = place
             entity_id = update.id
             status = changed.get(entity_id) or statuses.get(entity_id)
             if status is None and entity_id not in without:
@@ -177,7 +177,10 @@ class BatchBuilder:
             changed[entity_id] = outcome
             start = None if status is None else status.phase
             if start != outcome.phase:
-                batch.changes.append(_change(outcome, entity_id, start, entry_id.decode()))
+                forced = update.force and fold.is_forced(start, outcome.phase)
+                batch.changes.append(
+                    _change(outcome, kind, entity_id, start, entry_id.decode(), forced=forced)
+                )
 
     def close(self) -> Batch:
         """Return the current batch, to be committed, and go on with the next one."""
@@ -191,16 +194,13 @@ class BatchBuilder:
         """Let go of the statuses that need not be kept once a batch is committed."""
         self._cache.evict(batch.effects, self.batch.effects)
 
-    def _places(
-        self, kind: Kind
-    ) -> tuple[dict[str, Status], dict[str, Status], dict[str, Corrupt | None], frozenset[str]]:
-        """Where the fold reads and writes one kind's entities; looked up once, not per event.
-
-        Last come the phases in which an entity that is not known is created optimistically.
-        """
-        statuses = self._cache.of(kind)
-        begins = frozenset() if self._pessimistic else self._rules.lifecycles[kind].initial
-        return statuses.known, self.batch.effects[kind].after, statuses.without, begins
+    def _place(self, struct: type[Update]) -> _Place:
+        """Where the fold reads and writes one kind's entities; looked up once, not per event."""
+        kind = self._kinds[struct]
+        statuses, fold = self._cache.of(kind), self._folds[kind]
+        begins = frozenset() if self._pessimistic else fold.initial
+        after = self.batch.effects[kind].after
+        return _Place(fold, statuses.known, after, statuses.without, begins, kind)
 
     def _unknown(
         self, updates: Sequence[Update | Rejection], allowed: int, current: Update
@@ -210,13 +210,14 @@ class BatchBuilder:
         Of an entity whose first update creates it, no status is needed; but of the current one it
         is, for its first one was rejected.
         """
-        unknown: dict[Kind, list[str]] = {}
-        for kind, update_type in _UPDATES.items():
-            statuses, changed, without, begins = self._places(kind)
-            # Backwards, so that each id is left with its first update.
-            firsts = {
-                update.id: update for update in reversed(updates) if type(update) is update_type
-            }
+        unknown: dict[str, list[str]] = {}
+        by_struct: dict[type[Update], dict[str, Update]] = defaultdict(dict)
+        # Backwards, so that each id is left with its first update.
+        for update in reversed(updates):
+            if not isinstance(update, Rejection):
+                by_struct[type(update)][update.id] = update
+        for struct, firsts in by_struct.items():
+            _, statuses, changed, without, begins, kind = self._place(struct)
             unknown[kind] = [
                 entity_id
                 for entity_id, first in firsts.items()
@@ -226,11 +227,11 @@ class BatchBuilder:
                 and (first.phase not in begins or first.updated_at > allowed)
                 and self._misplaced(entity_id) is None
             ]
-            if type(current) is update_type and current.id not in unknown[kind]:
+            if type(current) is struct and current.id not in unknown[kind]:
                 unknown[kind].append(current.id)
         return unknown
 
-    def _load(self, loaded: Mapping[Kind, Statuses]) -> None:
+    def _load(self, loaded: Mapping[str, Statuses]) -> None:
         self._cache.add(loaded)
         for kind, found in loaded.items():
             self.batch.effects[kind].loaded += found.known
@@ -280,24 +281,19 @@ def _forwarded(fields: Sequence[bytes], received: int) -> int:
     return int(match[1]) if match else received
 
 
-def _change(status: Status, entity_id: str, start: str | None, event: str) -> Change:
-    if isinstance(status, AssetStatus):
-        return AssetChange(
-            phase=status.phase,
-            progress=status.progress,
-            error_message=status.error_message,
-            updated_at=status.updated_at,
-            id=entity_id,
-            from_phase=start,
-            event=event,
-        )
-    return TaskChange(
+def _change(
+    status: Status, kind: str, entity_id: str, start: str | None, event: str, *, forced: bool
+) -> Change:
+    return Change(
         phase=status.phase,
         progress=status.progress,
         error_message=status.error_message,
         retries=status.retries,
+        attempt=status.attempt,
         updated_at=status.updated_at,
+        kind=kind,
         id=entity_id,
         from_phase=start,
         event=event,
+        forced=forced,
     )

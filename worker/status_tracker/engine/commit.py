@@ -10,11 +10,9 @@ from status_tracker.engine.statuses import Effects
 from status_tracker.keys import GROUP, PartitionKeys
 from status_tracker.lua import commit as script
 from status_tracker.lua.commit import Call, Payload, PhaseMoves
-from status_tracker.models import AssetChange, Change, Kind, Status, TaskChange
+from status_tracker.models import Change, Status
 
 _encode_lines = msgspec.json.Encoder().encode_lines
-
-_CHANGES: dict[Kind, type[Change]] = {"task": TaskChange, "asset": AssetChange}
 
 
 def commit_call(
@@ -30,7 +28,7 @@ def commit_call(
     documents: list[str] = []
     expected: list[str] = []
     for kind, effects in batch.effects.items():
-        prefix = own.statuses[kind]
+        prefix = own.status(kind, "")
         status_keys += [prefix + entity_id for entity_id in effects.after]
         documents += _texts(effects.after.values())
         expected += _expected(effects)
@@ -81,11 +79,11 @@ def _index(
     """
     moves: dict[str, PhaseMoves] = {}
     counts: list[str] = []
-    for kind, change_type in _CHANGES.items():
-        of_kind = [change for change in changes if type(change) is change_type]
-        if not of_kind:
-            continue
-        counts.append(own.counts[kind])
+    by_kind: dict[str, list[Change]] = defaultdict(list)
+    for change in changes:
+        by_kind[change.kind].append(change)
+    for kind, of_kind in by_kind.items():
+        counts.append(own.counts(kind))
         starts = {change.id: change.from_phase for change in reversed(of_kind)}
         ends = {change.id: change for change in of_kind}
         left: dict[str, list[str]] = defaultdict(list)
@@ -96,7 +94,7 @@ def _index(
         for entity_id, change in ends.items():
             entered[change.phase] += (str(change.updated_at), entity_id)
         for phase in left.keys() | entered.keys():
-            key = own.phases[kind][phase]
+            key = own.phase(kind, phase)
             moves[key] = PhaseMoves(
                 phase, len(counts), entered=entered.get(phase, []), left=left.get(phase, [])
             )

@@ -19,7 +19,7 @@ from status_tracker.engine.reader import BLOCK, Read, Reader, Stream
 from status_tracker.engine.statuses import Statuses
 from status_tracker.lua.attach import Attached
 from status_tracker.lua.commit import CursorMovedError, StatusChangedError
-from status_tracker.models import Kind, Rejection
+from status_tracker.models import Rejection
 
 FOLDED_AT_ONCE = 512 * 1024
 """Bytes of entries that are folded before others have their turn: leases must be renewed, and an
@@ -66,7 +66,7 @@ class PartitionKeyspace(Stream, Protocol):
     async def attach(self, *, thorough: bool) -> Attached:
         """Find the cursor."""
 
-    async def load(self, wanted: Wanted) -> Mapping[Kind, Statuses]:
+    async def load(self, wanted: Wanted) -> Mapping[str, Statuses]:
         """Load statuses."""
 
     async def commit(self, batch: Batch) -> int:

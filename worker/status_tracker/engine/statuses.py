@@ -7,8 +7,8 @@ from sys import getsizeof
 from msgspec import Struct, field
 
 from status_tracker.fold import Corrupt
-from status_tracker.lifecycle import Lifecycles
-from status_tracker.models import Kind, Status
+from status_tracker.models import Status
+from status_tracker.rules import Rules
 
 STATUS_BYTES = 500
 """Bytes that a status takes in memory besides its message, with its id and its places in dicts."""
@@ -52,13 +52,13 @@ class StatusCache:
     the server may hold older ones.
     """
 
-    def __init__(self, lifecycles: Lifecycles, *, capacity: int, size: int) -> None:
-        self._lifecycles = lifecycles
+    def __init__(self, rules: Rules, *, capacity: int, size: int) -> None:
+        self._lifecycles = rules.kinds
         self._capacity = capacity
         self._size = size
-        self._kinds = {kind: Statuses() for kind in lifecycles}
+        self._kinds = {kind: Statuses() for kind in rules.kinds}
 
-    def of(self, kind: Kind) -> Statuses:
+    def of(self, kind: str) -> Statuses:
         """Return what is known of the entities of one kind."""
         return self._kinds[kind]
 
@@ -71,7 +71,7 @@ class StatusCache:
         for statuses in self._kinds.values():
             statuses.without = {}
 
-    def add(self, loaded: Mapping[Kind, Statuses]) -> None:
+    def add(self, loaded: Mapping[str, Statuses]) -> None:
         """Take in statuses that were loaded."""
         for kind, found in loaded.items():
             statuses = self._kinds[kind]
@@ -80,7 +80,7 @@ class StatusCache:
             statuses.without.update(found.without)
             statuses.message_bytes += _messages(found.known.values()) + _sizes(found.texts.values())
 
-    def advance(self, effects: Mapping[Kind, Effects]) -> None:
+    def advance(self, effects: Mapping[str, Effects]) -> None:
         """Note in a batch's effects what was before them, and keep what is after them.
 
         The next batch is folded before this one is committed, and begins where it ends.
@@ -95,15 +95,15 @@ class StatusCache:
             statuses.message_bytes += _messages(own.after.values()) - _messages(own.before)
             statuses.message_bytes -= _sizes(own.texts.values())
 
-    def evict(self, committed: Mapping[Kind, Effects], current: Mapping[Kind, Effects]) -> None:
+    def evict(self, committed: Mapping[str, Effects], current: Mapping[str, Effects]) -> None:
         """Let go, after a commit, of what is not worth keeping.
 
         What the current batch changed, it is to compare with what it was.
         """
         excess = sum(statuses.size for statuses in self._kinds.values()) - self._size
-        for kind, lifecycle in self._lifecycles.items():
-            statuses, effects = self._kinds[kind], committed[kind]
-            known, terminal = statuses.known, lifecycle.terminal
+        for kind, effects in committed.items():
+            statuses = self._kinds[kind]
+            known, terminal = statuses.known, self._lifecycles[kind].terminal
             ended = {each for each, status in effects.after.items() if status.phase in terminal}
             ended.update(
                 each for each in effects.loaded if each in known and known[each].phase in terminal
@@ -111,7 +111,9 @@ class StatusCache:
             ended.update(islice(known, max(len(known) - self._capacity, 0)))
             size = statuses.size
             ended.update(_oldest(statuses, excess))
-            for entity_id in ended - current[kind].after.keys():
+            if kind in current:
+                ended -= current[kind].after.keys()
+            for entity_id in ended:
                 statuses.message_bytes -= _messages([known.pop(entity_id)])
                 if entity_id in statuses.texts:
                     statuses.message_bytes -= getsizeof(statuses.texts.pop(entity_id))

@@ -3,7 +3,7 @@
 Errors of the connection and of the server pass through: `partition.py` waits them out.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -18,13 +18,10 @@ from status_tracker.lua.attach import Attached, attach
 from status_tracker.lua.commit import commit
 from status_tracker.lua.forward import forward
 from status_tracker.lua.read import read
-from status_tracker.models import AssetStatus, Kind, Status, TaskStatus
+from status_tracker.models import Status
 
 _encode = msgspec.json.Encoder().encode
-_decode: dict[Kind, Callable[[bytes], Status]] = {
-    "task": msgspec.json.Decoder(TaskStatus).decode,
-    "asset": msgspec.json.Decoder(AssetStatus).decode,
-}
+_decode = msgspec.json.Decoder(Status).decode
 
 
 class Store:
@@ -87,7 +84,7 @@ class Store:
             fields=[FIELD, FROM],
         )
 
-    async def load(self, wanted: Wanted) -> Mapping[Kind, Statuses]:
+    async def load(self, wanted: Wanted) -> Mapping[str, Statuses]:
         """Load the statuses of entities, and tell which have none."""
         each_wanted = [
             (kind, entity_id, self._keys.status(kind, entity_id))
@@ -95,7 +92,7 @@ class Store:
             for entity_id in wanted[kind]
         ]
         keys = [key for _, _, key in each_wanted]
-        loaded: dict[Kind, Statuses] = {kind: Statuses() for kind in wanted}
+        loaded: dict[str, Statuses] = {kind: Statuses() for kind in wanted}
         if not keys:
             return loaded
         # MGET has no value for a key of another type, but EXISTS counts it.
@@ -109,7 +106,7 @@ class Store:
         for (kind, entity_id, key), value in zip(each_wanted, values, strict=True):
             statuses = loaded[kind]
             if value is not None:
-                found = _decode_status(kind, key, value)
+                found = _decode_status(key, value)
                 if isinstance(found, Corrupt):
                     statuses.without[entity_id] = found
                 else:
@@ -165,9 +162,9 @@ class Store:
             )
 
 
-def _decode_status(kind: Kind, key: str, value: bytes) -> Status | Corrupt:
+def _decode_status(key: str, value: bytes) -> Status | Corrupt:
     try:
         value.decode()
-        return _decode[kind](value)
+        return _decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Corrupt(f"{key} holds no status ({error}): mend or delete it")

@@ -1,0 +1,120 @@
+"""The rules of a deployment: what decides results, from `rules.toml`, checked before use."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from status_tracker.errors import ConfigError
+from status_tracker.lifecycle import Lifecycle, Table, lifecycle, problems
+from status_tracker.text import shortened
+from status_tracker.toml import read_toml
+from status_tracker.units import Bytes, Milliseconds, quantity
+
+MOST_KINDS = 32
+MOST_HISTORY = 10_000
+
+
+class Rules(Struct, frozen=True, kw_only=True):
+    """What decides results: the limits, and the lifecycle of each kind."""
+
+    max_clock_skew: int
+    """Milliseconds that `updatedAt` may be ahead of the stream's time."""
+    clock_skew: int
+    """Milliseconds that a plain transition may be older than the status."""
+    max_event_bytes: int
+    history: int
+    """Changes that are kept of each entity."""
+    kinds: Mapping[str, Lifecycle]
+
+
+class _Limits(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What stands at the top of the file."""
+
+    max_clock_skew: Milliseconds
+    clock_skew: Milliseconds
+    max_event_bytes: Bytes
+    history: Annotated[int, Meta(ge=0, le=MOST_HISTORY)] = 0
+
+
+_PHASES = 'a list of phases: ["pending", "waiting"]'
+_STEPS = 'a table of phases, each with those that follow it: pending = ["waiting", "failed"]'
+
+_FORMS: dict[str, str] = {
+    **dict.fromkeys(("phases", "initial", "success", "terminal", "settled"), _PHASES),
+    **dict.fromkeys(("transitions", "retries", "restarts"), _STEPS),
+    "max_retries": "a whole number, at least 0",
+    "history": f"a whole number from 0 to {MOST_HISTORY}",
+    "max_clock_skew": f"a duration: {Milliseconds.examples}",
+    "clock_skew": f"a duration: {Milliseconds.examples}",
+    "max_event_bytes": f"a size: {Bytes.examples}",
+}
+"""What each key holds, for the line that refuses what is there instead."""
+_KIND = "a table: phases = …, initial = …, success = …, terminal = …, transitions = …"
+
+
+def load_rules(path: Path) -> Rules:
+    """Read and check a file of rules.
+
+    Raises `ConfigError`, in one line with the file and the key, where the file cannot be read or a
+    lifecycle in it cannot work.
+    """
+    try:
+        return parse_rules(read_toml(path))
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def parse_rules(found: Mapping[str, Any]) -> Rules:
+    """Check rules; raises ValueError, which begins with the key to change."""
+    names = [each.name for each in msgspec.structs.fields(_Limits)]
+    limits: _Limits = _converted({key: found[key] for key in found if key in names}, _Limits, ())
+    tables: dict[str, Table] = {
+        kind: _converted(value, Table, (kind,))
+        for kind, value in found.items()
+        if kind not in names
+    }
+    if not tables:
+        raise ValueError("there is no kind: write a table for each, such as [task]")
+    if len(tables) > MOST_KINDS:
+        raise ValueError(f"{len(tables)} kinds are too many: write at most {MOST_KINDS}")
+    for kind, table in tables.items():
+        problem = next(problems(kind, table), None)
+        if problem is not None:
+            raise ValueError(problem)
+    return Rules(
+        max_clock_skew=limits.max_clock_skew,
+        clock_skew=limits.clock_skew,
+        max_event_bytes=limits.max_event_bytes,
+        history=limits.history,
+        kinds={kind: lifecycle(table) for kind, table in tables.items()},
+    )
+
+
+def _converted(value: object, wanted: Any, parents: tuple[str, ...]) -> Any:
+    try:
+        return msgspec.convert(value, wanted, dec_hook=_quantity)
+    except msgspec.ValidationError as error:
+        raise ValueError(_in_words(error, parents)) from None
+
+
+def _quantity(wanted: type, value: object) -> Any:
+    return quantity(wanted, str(value))
+
+
+def _in_words(error: msgspec.ValidationError, parents: tuple[str, ...]) -> str:
+    """Say what is wrong with the form of a table, beginning with the key to change."""
+    problem, _, place = str(error).partition(" - at `$.")
+    path = [*parents, *re.findall(r"\w+", place)[:1]]  # also of `$.transitions[...][0]`
+    key = ".".join(map(shortened, path))
+    named = re.match(r"Object (missing|contains).* field `(.*)`", problem, re.DOTALL)
+    if named is None:
+        form = _FORMS.get(path[-1], _KIND) if len(path) > len(parents) else _KIND
+        return f"{key}: write {form}"
+    key = ".".join([*parents, shortened(named[2])])
+    if named[1] == "contains":
+        return f"{key}: no such key; mend its name, or remove it"
+    return f"{key}: missing; write {_FORMS[named[2]]}"
