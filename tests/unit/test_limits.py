@@ -9,7 +9,7 @@ from status_tracker.engine.batch import Batch, Wanted
 from status_tracker.engine.limits import LONGEST_PATIENCE, QUICK, SLOW, Limits
 from status_tracker.engine.notices import Notice
 from status_tracker.engine.partition import Partition, Totals
-from status_tracker.engine.reader import FIRST_COUNT
+from status_tracker.engine.reader import FIRST_COUNT, LINGER
 from status_tracker.engine.statuses import Statuses
 from status_tracker.models import Kind
 
@@ -87,10 +87,11 @@ async def _all_is_well() -> None:
 
 
 class StalledLink(MemoryStore):
-    """Keys at the other end of a link over which nothing comes after the first read."""
+    """Keys at the other end of a link that is slow, and over which nothing comes after one read."""
 
     async def read(self, cursor: str, *, count: int, block: int | None) -> list[Entry]:
         """Read entries once."""
+        await asyncio.sleep(LINGER)
         if cursor != "0-0":
             await asyncio.Event().wait()
         return await super().read(cursor, count=count, block=block)

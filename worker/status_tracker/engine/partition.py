@@ -25,10 +25,6 @@ FOLDED_AT_ONCE = 512 * 1024
 """Bytes of entries that are folded before others have their turn: leases must be renewed, and an
 answer taken in, however large the entries are and however long each takes to judge."""
 
-LINGER = 0.05
-"""Seconds that a batch waits for more entries of a backlog: on a slow link they take long, or fail
-to come, and what came before them must not wait for that."""
-
 THOROUGH_EVERY = 60.0
 """Seconds between two looks at the last ID of a stream with nothing to read: it takes the server a
 copy of two entries, which may be large."""
@@ -143,7 +139,7 @@ class Partition:
 
     async def _turn(self) -> None:
         """Read once; commit what came, unless a backlog fills the batch further."""
-        if self._builder.batch.entries and await self._reader.is_late(LINGER):
+        if self._builder.batch.entries and await self._reader.is_late():
             await self._commit(wait=False)
         read = await self._reader.next(self._builder.batch.cursor)
         if not read.entries:

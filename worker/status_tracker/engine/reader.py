@@ -24,6 +24,10 @@ than they bring; with twice as many, nothing is gained."""
 FIRST_COUNT = 10
 """Entries asked for before anything is known of their size: they may have 10 MB each."""
 
+LINGER = 0.05
+"""Seconds that a batch waits for more entries of a backlog: on a slow link they take long, or fail
+to come, and what came before them must not wait for that."""
+
 CUT_AFTER_FAILURE = 100
 """Entries that are read by a script that cuts them, once a read has failed: one that is too large
 to come in time is only going to be rejected, and need not come whole."""
@@ -59,6 +63,8 @@ class Reader:
         self._limits = limits
         self.count = min(FIRST_COUNT, limits.entries)
         """Entries that the next read asks for."""
+        # Seconds that the last read took.
+        self._took = 0.0
         # How many more entries are read by the script that cuts them.
         self._cut = 0
         self._stopped = False
@@ -88,11 +94,11 @@ class Reader:
             self._ahead = self._waiting = None
         return self._fitted(entries)
 
-    async def is_late(self, seconds: float) -> bool:
-        """Tell whether what is read ahead does not come in so many seconds."""
-        if self._ahead is None:
+    async def is_late(self) -> bool:
+        """Tell whether what is read ahead does not come soon, as the last read did not."""
+        if self._ahead is None or self._took < LINGER:
             return False
-        _, late = await asyncio.wait([self._ahead], timeout=seconds)
+        _, late = await asyncio.wait([self._ahead], timeout=LINGER)
         return bool(late)
 
     def read_ahead(self, cursor: str, block: int | None) -> None:
@@ -118,7 +124,8 @@ class Reader:
             self._cut -= len(entries)
         if not entries:
             entries = await self._stream.read(cursor, count=self.count, block=block)
-        self._limits.read_took(time.monotonic() - began)
+        self._took = time.monotonic() - began
+        self._limits.read_took(self._took)
         return entries
 
     def _fitted(self, entries: list[Entry]) -> Read:
