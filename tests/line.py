@@ -8,17 +8,14 @@ from status_tracker.engine.batch import Batch, BatchBuilder
 from status_tracker.engine.partition import PartitionKeyspace
 from status_tracker.engine.statuses import StatusCache
 from status_tracker.engine.store import Store
-from status_tracker.fold import Rules
 from status_tracker.keys import Keys, Layout, PartitionKeys
-from status_tracker.lifecycle import load_lifecycles
 from status_tracker.lua.commit import StatusChangedError
+from status_tracker.rules import load_rules
 from status_tracker.settings import default_file
 
 MAX_EVENT_BYTES = 65_536
 
-RULES = Rules(
-    load_lifecycles(default_file("lifecycles.toml")), max_clock_skew=60_000, clock_skew=1_000
-)
+RULES = load_rules(default_file("rules.toml"))
 """The contract's rules with its default numbers."""
 
 
@@ -33,11 +30,10 @@ def builder(
     """Return what folds the entries of a partition."""
     return BatchBuilder(
         RULES,
-        StatusCache(RULES.lifecycles, capacity=live_statuses, size=live_bytes),
+        StatusCache(RULES, capacity=live_statuses, size=live_bytes),
         stream=stream,
         number=number,
         partitions=partitions,
-        max_event_bytes=MAX_EVENT_BYTES,
     )
 
 
@@ -103,7 +99,7 @@ def server_line(
         client,
         keys,
         number,
-        max_event_bytes=MAX_EVENT_BYTES,
+        rules=RULES,
         max_changes=max_changes,
         max_rejected=max_rejected,
     )

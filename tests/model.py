@@ -18,6 +18,7 @@ import re
 import unicodedata
 import zlib
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 Document = dict[str, Any]
@@ -60,6 +61,22 @@ RESTARTS: dict[str, dict[str, list[str]]] = {
 }
 
 
+KINDS: dict[str, Document] = {
+    kind: {
+        "phases": PHASES[kind],
+        "initial": INITIAL[kind],
+        "success": SUCCESS[kind],
+        "terminal": TERMINAL[kind],
+        "transitions": TRANSITIONS[kind],
+        "retries": RETRIES[kind],
+        "restarts": RESTARTS[kind],
+    }
+    for kind in PHASES
+}
+"""The kinds of a deployment, as tables of its rules."""
+KINDS["task"]["max_retries"] = MAX_RETRIES
+
+
 class Rejection(NamedTuple):
     """An entry that was not applied: its bytes are cut to the limit, b"" where it had no `data`."""
 
@@ -85,11 +102,13 @@ class Model:
         self,
         partitions: int = 4,
         *,
+        kinds: Mapping[str, Document] = KINDS,
         max_event_bytes: int = 65_536,
         max_clock_skew: int = 60_000,
         clock_skew: int = 1_000,
     ) -> None:
         self.partitions = partitions
+        self.kinds = kinds
         self.max_event_bytes = max_event_bytes
         self.max_clock_skew = max_clock_skew
         self.clock_skew = clock_skew
@@ -148,7 +167,7 @@ class Model:
     ) -> Outcome:
         self.cursors[partition] = entry_id
         self.entries[partition] += 1
-        update, fault = _read(data, self.max_event_bytes)  # rule 1
+        update, fault = _read(data, self.max_event_bytes, self.kinds)  # rule 1
         if update is None:
             return self._reject(fault, partition, entry_id, data)
         home = self.home(update["id"])
@@ -159,13 +178,13 @@ class Model:
         received = int(entry_id.split("-", maxsplit=1)[0])
         if origin is not None and re.fullmatch(r"\d{1,4}/\d{1,20}-\d{1,20}", origin):
             received = min(received, int(origin.partition("/")[2].partition("-")[0]))
-        verdict = self._fold(entity, update, received)  # rules 3 to 8
+        verdict = self._fold(entity, update, received)  # rules 3 to 9
         if verdict == "duplicate":
             self.duplicates += 1
             return "duplicate"
         if isinstance(verdict, str):
             return self._reject(verdict, partition, entry_id, data)
-        self._write(entity, verdict, entry_id)
+        self._write(entity, verdict, update, entry_id)
         self.applied += 1
         return "applied"
 
@@ -174,7 +193,7 @@ class Model:
         self.rejected.append(Rejection(reason, partition, entry_id, kept))
         return "rejected"
 
-    def _write(self, entity: Entity, status: Document, entry_id: str) -> None:
+    def _write(self, entity: Entity, status: Document, update: Document, entry_id: str) -> None:
         before = self.statuses.get(entity)
         self.statuses[entity] = status
         if before is not None and before["phase"] == status["phase"]:
@@ -183,62 +202,89 @@ class Model:
         change = {**status, "kind": entity[0], "id": entity[1], "event": entry_id}
         if before is not None:
             change["from"] = before["phase"]
+        if update.get("force") and not self._is_allowed(entity[0], before, status["phase"]):
+            change["forced"] = True
         self.changes.append(change)
 
-    def _fold(self, entity: Entity, update: Document, received: int) -> Document | str:
-        """Rules 3 to 8: return the new status, ``duplicate``, or the reason of a rejection."""
-        kind = entity[0]
+    def _is_allowed(self, kind: str, before: Document | None, phase: str) -> bool:
+        """Tell whether a lifecycle has a step."""
+        table = self.kinds[kind]
+        if before is None:
+            return phase in table["initial"]
+        edges = (table.get(name, {}) for name in ("transitions", "retries", "restarts"))
+        return any(phase in each.get(before["phase"], []) for each in edges)
+
+    def _fold(  # noqa: C901 - the rules in their order
+        self, entity: Entity, update: Document, received: int
+    ) -> Document | str:
+        """Rules 3 to 9: return the new status, ``duplicate``, or the reason of a rejection."""
+        table = self.kinds[entity[0]]
         new = update["phase"]
         at = update["updatedAt"]
+        force = update.get("force", False)
         if at > received + self.max_clock_skew:  # rule 3
             return "future"
         if entity in self.corrupt:  # rule 4
             return "corrupt_state"
         status = self.statuses.get(entity)
         if status is None:  # rule 4
-            if new not in INITIAL[kind]:
+            if new not in table["initial"] and not force:
                 return "unknown_entity"
-            return _document(kind, update, update.get("progress"), update.get("errorMessage"), 0)
+            progress = 1 if new in table["success"] else update.get("progress")
+            return _document(table, update, progress, update.get("errorMessage"), 0)
+        if update.get("attempt", status.get("attempt", 0)) < status.get("attempt", 0):  # rule 4a
+            return "superseded"
+        later = {
+            "phase": new,
+            "updatedAt": _larger(status, update, "updatedAt"),
+            "attempt": _larger(status, update, "attempt"),
+        }
+        # Rule 9.
+        begun = "attempt" in status and later["attempt"] > status["attempt"]
         old = status["phase"]
         if new == old:  # rule 5
-            return _same_phase(kind, status, update)
-        transition = new in TRANSITIONS[kind].get(old, [])
-        retry = new in RETRIES[kind].get(old, [])
-        restart = new in RESTARTS[kind].get(old, []) or (retry and update.get("restart", False))
+            return _same_phase(table, status, update, later, begun=begun)
+        transition = new in table["transitions"].get(old, [])
+        retry = new in table.get("retries", {}).get(old, [])
+        restart = new in table.get("restarts", {}).get(old, [])
+        restart = restart or (retry and update.get("restart", False))
         if at < status["updatedAt"]:  # rule 6
             if not (transition and status["updatedAt"] - at <= self.clock_skew):
                 return "stale"
-        elif not (restart or retry or transition):  # rule 7
+        elif not (restart or retry or transition or force):  # rule 7
             return "illegal_transition"
-        if transition:  # rule 8
-            progress = 1 if new in SUCCESS[kind] else _larger(status, update, "progress")
-            message = update.get("errorMessage")
-            retries = status.get("retries", 0)
-        else:
-            if not restart and status["retries"] >= MAX_RETRIES:
+        retries = status.get("retries", 0)
+        progress = update.get("progress")
+        message = update.get("errorMessage")
+        if restart or retry:  # rule 8
+            if not restart and retries >= table["max_retries"]:
                 return "retries_exhausted"
-            retries = 0 if restart else status["retries"] + 1
-            progress = update.get("progress")
+            retries = 0 if restart else retries + 1
             message = _given(update, status)
-        later = {"phase": new, "updatedAt": _larger(status, update, "updatedAt")}
-        return _document(kind, later, progress, message, retries)
+        elif transition and not begun:
+            progress = _larger(status, update, "progress")
+        if new in table["success"] and (begun or not (restart or retry)):
+            progress = 1
+        return _document(table, later, progress, message, retries)
 
 
-def _same_phase(kind: str, status: Document, update: Document) -> Document | str:
+def _same_phase(
+    table: Document, status: Document, update: Document, later: Document, *, begun: bool
+) -> Document | str:
     """Rule 5."""
-    if status["phase"] in TERMINAL[kind]:
+    if status["phase"] in table["terminal"]:
         return "duplicate"
     if update["updatedAt"] < status["updatedAt"]:
         return "stale"
     progress = _larger(status, update, "progress")
-    later = {"phase": status["phase"], "updatedAt": _larger(status, update, "updatedAt")}
-    retries = status.get("retries", 0)
-    new = _document(kind, later, progress, _given(update, status), retries)
+    if begun:
+        progress = 1 if status["phase"] in table["success"] else update.get("progress")
+    new = _document(table, later, progress, _given(update, status), status.get("retries", 0))
     return "duplicate" if new == status else new
 
 
 def _document(
-    kind: str, source: Document, progress: float | None, message: str | None, retries: int
+    table: Document, source: Document, progress: float | None, message: str | None, retries: int
 ) -> Document:
     """Put a status together, with its fields in the contract's order and absent ones left out."""
     document = {"phase": source["phase"]}
@@ -246,8 +292,10 @@ def _document(
         document["progress"] = progress
     if message is not None:
         document["errorMessage"] = message
-    if kind == "task":
+    if "max_retries" in table:
         document["retries"] = retries
+    if source.get("attempt") is not None:
+        document["attempt"] = source["attempt"]
     document["updatedAt"] = source["updatedAt"]
     return document
 
@@ -265,7 +313,9 @@ def _given(update: Document, status: Document) -> Any:
     return update.get("errorMessage", status.get("errorMessage"))
 
 
-def _read(data: bytes | None, max_event_bytes: int) -> tuple[Document | None, str]:
+def _read(
+    data: bytes | None, max_event_bytes: int, kinds: Mapping[str, Document]
+) -> tuple[Document | None, str]:
     """Rule 1: return the update without its unknown and null fields, or why it is none."""
     if data is None:
         return None, "malformed"
@@ -275,19 +325,20 @@ def _read(data: bytes | None, max_event_bytes: int) -> tuple[Document | None, st
         value = json.loads(data.decode("utf-8"), parse_constant=_no_json)
     except ValueError:
         return None, "malformed"
-    if not isinstance(value, dict) or value.get("kind") not in ("task", "asset"):
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or kind not in kinds:
         return None, "invalid"
-    known = ["kind", "id", "phase", "updatedAt", "progress", "errorMessage"]
-    if value["kind"] == "task":
+    known = ["kind", "id", "phase", "updatedAt", "progress", "errorMessage", "attempt", "force"]
+    if "max_retries" in kinds[kind]:
         known.append("restart")
     update = {name: value[name] for name in known if name in value}
-    for optional in ("progress", "errorMessage"):
+    for optional in ("progress", "errorMessage", "attempt"):
         if update.get(optional, "") is None:
             del update[optional]
-    return (update, "") if _fits(update) else (None, "invalid")
+    return (update, "") if _fits(update, kinds[kind]["phases"]) else (None, "invalid")
 
 
-def _fits(update: Document) -> bool:
+def _fits(update: Document, phases: list[str]) -> bool:
     """Section 4: check every field of an update."""
     entity_id = update.get("id")
     if not (isinstance(entity_id, str) and 1 <= len(entity_id) <= 256):
@@ -295,11 +346,14 @@ def _fits(update: Document) -> bool:
     if any(c in "{}" or c.isspace() or unicodedata.category(c) == "Cc" for c in entity_id):
         return False
     return (
-        update.get("phase") in PHASES[update["kind"]]
+        update.get("phase") in phases
         and _between(1e11, update.get("updatedAt"), 2**53)
         and _between(0, update.get("progress", 0), 1)
         and isinstance(update.get("errorMessage", ""), str)
         and isinstance(update.get("restart", False), bool)
+        and isinstance(update.get("attempt", 1), int)
+        and _between(1, update.get("attempt", 1), 2**53)
+        and isinstance(update.get("force", False), bool)
     )
 
 

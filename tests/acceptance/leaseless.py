@@ -7,7 +7,7 @@ import asyncio
 import sys
 
 from status_tracker.app import Worker
-from status_tracker.lifecycle import load_lifecycles
+from status_tracker.rules import load_rules
 from status_tracker.settings import load_settings
 
 
@@ -15,7 +15,7 @@ async def main(url: str) -> None:
     """Work until killed."""
     # Small batches, so that two such workers meet often.
     settings = load_settings(environment={}, options={"redis_url": url, "batch_entries": 50})
-    worker = Worker(settings, load_lifecycles(settings.lifecycles))
+    worker = Worker(settings, load_rules(settings.rules))
     client, keys = await worker._reach()
     partitions = [worker._partition(client, keys, number) for number in range(settings.partitions)]
     await asyncio.gather(*(partition.run() for partition in partitions))

@@ -26,7 +26,7 @@ def test_a_lifecycle_that_cannot_work(tmp_path: Path) -> None:
     """File and key are named, before anything is connected."""
     file = tmp_path / "mine.toml"
     file.write_text("[task]\ninitial = ['begun']\nsuccess = []\nterminal = []\n")
-    assert "mine.toml: " in refusal(tmp_path, "--lifecycles", "mine.toml")
+    assert "mine.toml: " in refusal(tmp_path, "--rules", "mine.toml")
 
 
 @pytest.mark.parametrize(

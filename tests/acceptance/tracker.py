@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from status_tracker.keys import Keys
-from status_tracker.models import PHASES
 
 from tests.model import Model, Rejection, canonical
 from tests.servers import Redis, wait_until
@@ -135,7 +134,7 @@ def _assert_statuses(client: Redis, keys: Keys, model: Model) -> None:
         found[key] = json.dumps(json.loads(client.get(key)))
     wanted = {
         keys.partition(model.home(entity_id)).status(kind, entity_id): json.dumps(status)
-        for kind in PHASES
+        for kind in model.kinds
         for (of_kind, entity_id), status in model.statuses.items()
         if of_kind == kind
     }
@@ -145,10 +144,10 @@ def _assert_statuses(client: Redis, keys: Keys, model: Model) -> None:
 def _assert_index(client: Redis, keys: Keys, model: Model) -> None:
     """The sets of ids and the counts say what the statuses say; `cluster` has them in parts."""
     all_own = [keys.partition(number) for number in range(model.partitions)]
-    for kind, phases in PHASES.items():
-        for phase in phases:
-            sets = {own.phases[kind][phase] for own in all_own}
-            counts = {own.counts[kind] for own in all_own}
+    for kind, table in model.kinds.items():
+        for phase in table["phases"]:
+            sets = {own.phase(kind, phase) for own in all_own}
+            counts = {own.counts(kind) for own in all_own}
             ids: dict[str, float] = {}
             for key in sets:
                 ids |= dict(client.zrange(key, 0, -1, withscores=True))

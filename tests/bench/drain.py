@@ -1,5 +1,6 @@
 """How fast a backlog is drained, and for how much CPU, beside the loop by hand at each shape."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 
@@ -94,7 +95,7 @@ class Backlog:
             pipeline = self.client.pipeline(transaction=False)
             pipeline.delete(*map(status_key, some))
             for phase in set(STEPS):
-                pipeline.zrem(OWN.phases["task"][phase], *some)
+                pipeline.zrem(OWN.phase("task", phase), *some)
             pipeline.execute()
         made = [OWN.changes, OWN.rejected]
         for number in range(self.workload.partitions):
@@ -113,16 +114,17 @@ def store(client: redis.Redis, workload: Workload) -> None:
 def write(client: redis.Redis, tasks: Sequence[Task]) -> None:
     """Write tasks' documents, and their ids into the sets of their phases."""
     client.mset({status_key(task.id): task.document for task in tasks})
-    for phase, key in OWN.phases["task"].items():
-        entered = {task.id: LONG_AGO for task in tasks if task.phase == phase}
-        if entered:
-            client.zadd(key, entered)
+    entered: dict[str, dict[str, int]] = defaultdict(dict)
+    for task in tasks:
+        entered[task.phase][task.id] = LONG_AGO
+    for phase, ids in entered.items():
+        client.zadd(OWN.phase("task", phase), ids)
 
 
 def _count(client: redis.Redis, workload: Workload) -> None:
-    client.delete(OWN.counts["task"])
+    client.delete(OWN.counts("task"))
     for phase, number in phases(msgspec.structs.replace(workload, events=0)).items():
-        client.hset(OWN.counts["task"], phase, str(number))
+        client.hset(OWN.counts("task"), phase, str(number))
 
 
 def entries(client: redis.Redis, workload: Workload) -> int:
@@ -135,8 +137,8 @@ def check(client: redis.Redis, workload: Workload) -> None:
     """Refuse to quote a rate for work that was not done."""
     check_statuses(client, workload)
     wanted = dict(phases(workload))
-    counts = {phase: int(client.hget(OWN.counts["task"], phase) or 0) for phase in wanted}
-    indexed = {phase: client.zcard(OWN.phases["task"][phase]) for phase in wanted}
+    counts = {phase: int(client.hget(OWN.counts("task"), phase) or 0) for phase in wanted}
+    indexed = {phase: client.zcard(OWN.phase("task", phase)) for phase in wanted}
     read, rejected = entries(client, workload), client.xlen(OWN.rejected)
     if (read, rejected, counts, indexed) != (workload.events, 0, wanted, wanted):
         raise SystemExit(

@@ -19,7 +19,7 @@ from typing import Any
 
 import redis
 from status_tracker.app import COLLECT_EVERY, Worker
-from status_tracker.lifecycle import load_lifecycles
+from status_tracker.rules import load_rules
 from status_tracker.settings import load_settings
 
 from tests.bench.by_hand import decoded, folded, keys_of
@@ -45,7 +45,7 @@ def drain_by_tracker(url: str, workload: Workload) -> float:
     """Let the real worker read everything; return events per second, its start included."""
     options = {"redis_url": url, "prefix": PREFIX, "partitions": workload.partitions}
     settings = load_settings(environment={}, options=options)
-    worker = Worker(settings, load_lifecycles(settings.lifecycles))
+    worker = Worker(settings, load_rules(settings.rules))
 
     async def drain() -> float:
         began = time.perf_counter()

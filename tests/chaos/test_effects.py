@@ -62,8 +62,8 @@ WRONGS: list[tuple[Callable[[Redis, str], None], str, str]] = [
     (reorder, OWN.changes, "0 lost, 0 doubled, 1 reordered"),
     (lose, OWN.rejected, "1 lost, 0 doubled, 0 reordered"),
     (double, OWN.rejected, "0 lost, 1 doubled, 0 reordered"),
-    (miscount, OWN.counts["task"], f"{NO_CHANGE}index"),
-    (misplace, OWN.phases["task"]["pending"], f"{NO_CHANGE}index"),
+    (miscount, OWN.counts("task"), f"{NO_CHANGE}index"),
+    (misplace, OWN.phase("task", "pending"), f"{NO_CHANGE}index"),
     (mistake, A_STATUS, f"{NO_CHANGE}statuses"),
 ]
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from status_tracker.models import AssetStatus, TaskStatus
+from status_tracker.models import Status
 
 from tests.events import NOW, id_in, update
 from tests.line import Line
@@ -17,10 +17,8 @@ async def test_loads_what_is_there(line: MakeLine, redis_client: Redis) -> None:
     redis_client.set("status:task:a", '{"phase":"running","retries":2,"updatedAt":1700000000000.5}')
     redis_client.set("status:asset:a", '{"phase":"ready","progress":1,"updatedAt":1700000000000}')
     loaded = await line().store.load({"task": ["a", "b"], "asset": ["a", "b"]})
-    assert loaded["task"].known == {
-        "a": TaskStatus(phase="running", retries=2, updated_at=NOW + 0.5)
-    }
-    assert loaded["asset"].known == {"a": AssetStatus(phase="ready", progress=1, updated_at=NOW)}
+    assert loaded["task"].known == {"a": Status(phase="running", retries=2, updated_at=NOW + 0.5)}
+    assert loaded["asset"].known == {"a": Status(phase="ready", progress=1, updated_at=NOW)}
     assert loaded["task"].without == loaded["asset"].without == {"b": None}
 
 

@@ -3,24 +3,22 @@
 import json
 
 import msgspec
-from status_tracker.decode import decode, find_data, invalid_id
-from status_tracker.fold import DUPLICATE, Corrupt
-from status_tracker.models import AssetUpdate, Kind, Rejection, Status, Update
+from status_tracker.decode import Decoder, find_data, invalid_id
+from status_tracker.fold import DUPLICATE, Corrupt, Fold
+from status_tracker.models import Rejection, Status, Update
+from status_tracker.rules import Rules
 
-from tests.line import MAX_EVENT_BYTES, RULES
+from tests.line import RULES
+
+DECODER = Decoder(RULES)
 
 
-def read(data: bytes) -> Update | Rejection:
+def read(data: bytes, decoder: Decoder = DECODER) -> Update | Rejection:
     """Decode an update and check its id, as is done with the first update of an id."""
-    update = decode(data, MAX_EVENT_BYTES)
+    update = decoder.decode(data)
     if isinstance(update, Rejection):
         return update
     return invalid_id(update.id) or update
-
-
-def kind_of(update: Update) -> Kind:
-    """Return the kind of entity that an update is about."""
-    return "asset" if isinstance(update, AssetUpdate) else "task"
 
 
 def text(document: bytes | object) -> str:
@@ -37,9 +35,12 @@ def published(status: Status) -> str:
 class Folder:
     """Folds entries one by one, and keeps every status that an entity had."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Rules = RULES) -> None:
         self.histories: dict[tuple[str, str], list[Status]] = {}
         self.corrupt: dict[tuple[str, str], Corrupt] = {}
+        self._decoder = Decoder(rules)
+        self._kinds = {struct: kind for kind, struct in self._decoder.updates.items()}
+        self._folds = {kind: Fold(kind, rules) for kind in rules.kinds}
 
     def apply(self, data: bytes | None, received: int) -> str:
         """Return ``applied``, ``duplicate``, or the reason why the entry is rejected.
@@ -47,13 +48,13 @@ class Folder:
         An entry without `data` is None.
         """
         found = find_data([b"step", b"3"] if data is None else [b"data", data])
-        update = found if isinstance(found, Rejection) else read(found)
+        update = found if isinstance(found, Rejection) else read(found, self._decoder)
         if isinstance(update, Rejection):
             return update.reason
-        entity = (kind_of(update), update.id)
+        entity = (self._kinds[type(update)], update.id)
         history = self.histories.get(entity)
         held = history[-1] if history else self.corrupt.get(entity)
-        outcome = RULES.fold(held, update, received)
+        outcome = self._folds[entity[0]](held, update, received)
         if outcome is DUPLICATE:
             return "duplicate"
         if isinstance(outcome, Rejection):

@@ -16,7 +16,7 @@ from status_tracker.fold import Corrupt
 from status_tracker.keys import Keys
 from status_tracker.lua.attach import Attached
 from status_tracker.lua.commit import Call, CursorMovedError, Payload, StatusChangedError
-from status_tracker.models import AssetStatus, Kind, TaskStatus
+from status_tracker.models import Status
 
 from tests.line import MAX_EVENT_BYTES, Line, builder
 from tests.unit.folding import text
@@ -24,8 +24,6 @@ from tests.unit.folding import text
 KEYS = Keys("status", "single")
 OWN = KEYS.partition(0)
 PLENTY = 10**9
-
-STATUSES: dict[Kind, Any] = {"task": TaskStatus, "asset": AssetStatus}
 
 T = TypeVar("T")
 
@@ -39,13 +37,13 @@ class MemoryStore:
         self.cursor = "0-0"
         self.totals: Counter[str] = Counter()
         self.statuses: dict[str, str] = {}
-        self.corrupt: dict[tuple[Kind, str], Corrupt] = {}
+        self.corrupt: dict[tuple[str, str], Corrupt] = {}
         self.phases: dict[str, dict[str, float]] = {}
         self.counts: dict[str, dict[str, int]] = {}
         self.changes: list[object] = []
         self.rejected: list[tuple[str, str, bytes]] = []
         self.forwards: list[tuple[str, bytes, str]] = []
-        self.loaded: list[tuple[Kind, str]] = []
+        self.loaded: list[tuple[str, str]] = []
         """What was loaded since somebody emptied it."""
         self.refused = 0
         """How many commits were: an entity was created that has a status."""
@@ -86,10 +84,10 @@ class MemoryStore:
             if begin < size
         ]
 
-    async def load(self, wanted: Wanted) -> Mapping[Kind, Statuses]:
+    async def load(self, wanted: Wanted) -> Mapping[str, Statuses]:
         """Load statuses."""
         await asyncio.sleep(0)
-        loaded: dict[Kind, Statuses] = {}
+        loaded: dict[str, Statuses] = {}
         for kind, ids in wanted.items():
             found = loaded[kind] = Statuses()
             self.loaded += [(kind, entity_id) for entity_id in ids]
@@ -98,7 +96,7 @@ class MemoryStore:
                 if document is None:
                     found.without[entity_id] = self.corrupt.get((kind, entity_id))
                 else:
-                    status = msgspec.json.decode(document, type=STATUSES[kind])
+                    status = msgspec.json.decode(document, type=Status)
                     found.known[entity_id] = status
         return loaded
 
@@ -144,7 +142,7 @@ class MemoryStore:
 def arguments(batch: Batch) -> Call:
     """Return what a batch's commit is called with."""
     forwards = {KEYS.events(number): found for number, found in batch.forwards.items()}
-    return commit_call(batch, OWN, forwards, max_changes=PLENTY, max_rejected=PLENTY)
+    return commit_call(batch, OWN, forwards, history=0, max_changes=PLENTY, max_rejected=PLENTY)
 
 
 class Loop:
@@ -169,7 +167,7 @@ class Loop:
         self.restart()
 
     @property
-    def loaded(self) -> list[tuple[Kind, str]]:
+    def loaded(self) -> list[tuple[str, str]]:
         """What the last batch had to load."""
         return self.store.loaded
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from status_tracker.engine.batch import PESSIMISTIC_BATCHES
 from status_tracker.fold import Corrupt
-from status_tracker.models import TaskStatus
+from status_tracker.models import Status
 
 from tests.events import NOW, id_in, update
 from tests.line import MAX_EVENT_BYTES
@@ -21,9 +21,7 @@ def life(entity_id: str, *phases: str, start: int = 0, kind: str = "task") -> li
 def test_an_update_becomes_a_status_a_move_and_a_change() -> None:
     """A batch says all that a commit has to write for an applied update."""
     batch = Loop().run(entry(update("a", "pending"), "1700000000000-7"))
-    assert batch.effects["task"].after == {
-        "a": TaskStatus(phase="pending", retries=0, updated_at=NOW)
-    }
+    assert batch.effects["task"].after == {"a": Status(phase="pending", retries=0, updated_at=NOW)}
     assert batch.effects["task"].before == [None]
     assert [msgspec.to_builtins(change) for change in batch.changes] == [
         {
@@ -54,7 +52,7 @@ def test_what_was_before_a_batch_stays_beside_what_is_after_it() -> None:
     task = batch.effects["task"]
     assert list(task.after) == ["b", "a"]
     assert task.after["a"].phase == "completed"
-    assert task.before == [None, TaskStatus(phase="waiting", retries=0, updated_at=NOW + 1)]
+    assert task.before == [None, Status(phase="waiting", retries=0, updated_at=NOW + 1)]
     assert len(batch.changes) == 3
 
 

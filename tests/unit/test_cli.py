@@ -25,7 +25,7 @@ EXIT_PIPE = 141
 COMMAND = [sys.executable, "-m", "status_tracker"]
 NO_TEXT = os.fsdecode(b"\xff")
 
-DEFAULTS = default_file("lifecycles.toml").read_text()
+DEFAULTS = default_file("rules.toml").read_text()
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,7 @@ def test_check_prints_the_lifecycles() -> None:
             assert f"│ {phase} " in output
     assert "completed, failed, cancelled" in output
     assert "success, terminal" in output
-    assert f"settings and lifecycles are good ({default_file('lifecycles.toml')})" in output
+    assert f"settings and rules are good ({default_file('rules.toml')})" in output
 
 
 def test_check_draws_both_lifecycles() -> None:
@@ -92,9 +92,9 @@ def test_check_shows_the_lifecycles_it_is_given(tmp_path: Path) -> None:
     """An operator sees the file that is in force, by option or by the settings' file."""
     path = tmp_path / "mine.toml"
     path.write_text(DEFAULTS.replace("max_retries = 3", "max_retries = 7"))
-    assert "at most 7 retries" in printed("check", "--lifecycles", path)
+    assert "at most 7 retries" in printed("check", "--rules", path)
     config = tmp_path / "worker.toml"
-    config.write_text('lifecycles = "mine.toml"')
+    config.write_text('rules = "mine.toml"')
     assert "at most 7 retries" in printed("check", "--config", config)
 
 
@@ -102,22 +102,22 @@ def test_check_is_good_as_a_process(tmp_path: Path) -> None:
     """From any folder, with nothing installed but the package, the exit code is 0."""
     result = status_tracker("check", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
-    assert "settings and lifecycles are good" in result.stdout
+    assert "settings and rules are good" in result.stdout
 
 
 BAD = {
     "step to an unknown phase": (
-        "lifecycles.toml",
-        DEFAULTS.replace('"running"', '"runing"'),
-        "lifecycles.toml: task.transitions.waiting: 'runing'",
+        "rules.toml",
+        DEFAULTS.replace('waiting = ["running"', 'waiting = ["runing"'),
+        "rules.toml: task.transitions.waiting: 'runing'",
     ),
-    "no TOML": ("lifecycles.toml", "[task", "lifecycles.toml: "),
+    "no TOML": ("rules.toml", "[task", "rules.toml: "),
     "a setting misspelt": ("worker.toml", "partition = 3", "did you mean partitions?"),
-    "a bad value": ("worker.toml", 'clock_skew = "1 day"', "worker.toml: clock_skew: '1 day'"),
-    "an endless duration": ("worker.toml", f'clock_skew = "{"9" * 400}h"', "clock_skew"),
+    "a bad value": ("worker.toml", 'lease_ttl = "1 day"', "worker.toml: lease_ttl: '1 day'"),
+    "an endless duration": ("worker.toml", f'lease_ttl = "{"9" * 400}h"', "lease_ttl"),
     "a bad URL": ("worker.toml", 'redis_url = "redis://:hun/ter2@h"', "redis_url: "),
-    "no lifecycles": ("worker.toml", 'lifecycles = "gone.toml"', "gone.toml: cannot be read"),
-    "a path that none can be": ("worker.toml", 'lifecycles = "a\\u0000"', "lifecycles"),
+    "no lifecycles": ("worker.toml", 'rules = "gone.toml"', "gone.toml: cannot be read"),
+    "a path that none can be": ("worker.toml", 'rules = "a\\u0000"', "rules"),
 }
 
 
@@ -125,7 +125,7 @@ BAD = {
 def test_what_cannot_work_ends_in_78(tmp_path: Path, name: str, content: str, says: str) -> None:
     """A script can tell a bad configuration, and a person reads one line and no traceback."""
     (tmp_path / name).write_text(content)
-    option = "--config" if name == "worker.toml" else "--lifecycles"
+    option = "--config" if name == "worker.toml" else "--rules"
     result = status_tracker("check", option, tmp_path / name)
     assert says in result.stderr
     assert "Traceback" not in result.stderr
@@ -149,7 +149,7 @@ def test_a_path_is_shown_without_what_a_terminal_obeys(tmp_path: Path) -> None:
     """A file may have any name; the lines that name it stay lines."""
     file = tmp_path / f"\x1b[2J\n{NO_TEXT}[bold].toml"
     shown = r"\x1b[2J\n\udcff[bold].toml"
-    for option in ("--config", "--lifecycles"):
+    for option in ("--config", "--rules"):
         result = status_tracker("check", option, file)
         assert (result.returncode, result.stdout) == (EXIT_CONFIG, "")
         assert (
@@ -157,7 +157,7 @@ def test_a_path_is_shown_without_what_a_terminal_obeys(tmp_path: Path) -> None:
             == f"status-tracker: {tmp_path}/{shown}: cannot be read: No such file or directory\n"
         )
     file.write_text(DEFAULTS)
-    result = status_tracker("check", "--lifecycles", file)
+    result = status_tracker("check", "--rules", file)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.endswith(f"good ({tmp_path}/{shown})\n")
 
@@ -211,9 +211,7 @@ def test_a_terminal_of_another_encoding(tmp_path: Path) -> None:
     """What it has no characters for is written in those that it has."""
     file = tmp_path / "東京.toml"
     file.write_text(DEFAULTS)
-    result = status_tracker(
-        "check", "--lifecycles", file, environment={"PYTHONIOENCODING": "latin-1"}
-    )
+    result = status_tracker("check", "--rules", file, environment={"PYTHONIOENCODING": "latin-1"})
     assert (result.returncode, result.stderr) == (0, "")
     assert r"/\u6771\u4eac.toml" in result.stdout
 

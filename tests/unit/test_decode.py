@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from status_tracker.decode import find_data, invalid_id
-from status_tracker.models import Rejection, TaskUpdate
+from status_tracker.models import Rejection, Update
 
 from tests.events import NOW, update
 from tests.line import MAX_EVENT_BYTES
@@ -106,7 +106,7 @@ def test_the_answer_is_the_bytes_alone(brackets: int) -> None:
 def test_brackets_in_a_text_are_text(message: str) -> None:
     """An error message may quote code: what looks like nesting in it is none."""
     found = read(update("a", "pending", errorMessage=message))
-    assert isinstance(found, TaskUpdate)
+    assert isinstance(found, Update)
     assert found.error_message == message
 
 
@@ -225,10 +225,10 @@ def test_what_is_missing_is_said() -> None:
 def test_numbers_stay_as_they_came() -> None:
     """An integer stays an integer and a fraction a fraction, up to the document."""
     found = read(update("a", "pending", NOW, progress=1))
-    assert isinstance(found, TaskUpdate)
+    assert isinstance(found, Update)
     assert (type(found.updated_at), type(found.progress)) == (int, int)
     found = read(update("a", "pending", float(NOW), progress=1.0))
-    assert isinstance(found, TaskUpdate)
+    assert isinstance(found, Update)
     assert (type(found.updated_at), type(found.progress)) == (float, float)
 
 

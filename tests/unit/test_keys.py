@@ -1,17 +1,14 @@
 """The key names are the contract with everyone who reads them."""
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
-from status_tracker.keys import GROUP, Keys, partition_of
-from status_tracker.models import PHASES as KNOWN_PHASES
-from status_tracker.models import Kind
+from status_tracker.keys import GROUP, Keys, PartitionKeys, partition_of
 
-from tests.model import PHASES, Model
+from tests.model import Model
 
-KINDS: list[Kind] = ["task", "asset"]
+KINDS: list[str] = ["task", "asset"]
 
 
 @pytest.mark.parametrize("layout", ["single", "cluster"])
@@ -31,9 +28,10 @@ def test_keys_of_the_single_layout() -> None:
         keys = Keys("status", "single").partition(number)
         assert keys.changes == "status:changes"
         assert keys.rejected == "status:rejected"
-        assert keys.counts == {"task": "status:counts:task", "asset": "status:counts:asset"}
-        assert keys.phases["task"]["running"] == "status:phase:task:running"
-        assert keys.phases["asset"]["ready"] == "status:phase:asset:ready"
+        assert keys.counts("task") == "status:counts:task"
+        assert keys.history("task", "a") == "status:history:task:a"
+        assert keys.phase("task", "running") == "status:phase:task:running"
+        assert keys.phase("asset", "ready") == "status:phase:asset:ready"
         assert keys.status("task", "09F8B46C") == "status:task:09F8B46C"
         assert keys.status("asset", "é/✓") == "status:asset:é/✓"
 
@@ -43,18 +41,12 @@ def test_keys_of_the_cluster_layout() -> None:
     keys = Keys("status", "cluster").partition(3)
     assert keys.changes == "status:changes:{3}"
     assert keys.rejected == "status:rejected:{3}"
-    assert keys.counts == {"task": "status:counts:{3}:task", "asset": "status:counts:{3}:asset"}
-    assert keys.phases["task"]["running"] == "status:phase:{3}:task:running"
-    assert keys.phases["asset"]["ready"] == "status:phase:{3}:asset:ready"
+    assert keys.counts("task") == "status:counts:{3}:task"
+    assert keys.history("task", "a") == "status:history:{3}:task:a"
+    assert keys.phase("task", "running") == "status:phase:{3}:task:running"
+    assert keys.phase("asset", "ready") == "status:phase:{3}:asset:ready"
     assert keys.status("task", "09F8B46C") == "status:task:{3}:09F8B46C"
     assert keys.status("asset", "é/✓") == "status:asset:{3}:é/✓"
-
-
-def test_every_phase_has_its_key() -> None:
-    """A set of ids for each of the contract's phases, in the contract's order."""
-    assert {kind: list(phases) for kind, phases in KNOWN_PHASES.items()} == PHASES
-    keys = Keys("status", "single").partition(0)
-    assert {kind: list(phases) for kind, phases in keys.phases.items()} == PHASES
 
 
 def test_the_prefix_stands_first() -> None:
@@ -74,20 +66,21 @@ ids = st.text(
 prefixes = st.sampled_from(["status", "video:prod", "é", "[x]"])
 
 
-def names_in(keys: object) -> list[str]:
-    """Return every text in a tree of dicts: all that `PartitionKeys` holds, whatever is added."""
-    if isinstance(keys, dict):
-        return [name for value in keys.values() for name in names_in(value)]
-    assert isinstance(keys, str)
-    return [keys]
+def names_of(keys: PartitionKeys) -> list[str]:
+    """Return the keys that are of no entity."""
+    names = [keys.events, keys.partition, keys.changes, keys.rejected]
+    for kind in KINDS:
+        names += [keys.counts(kind), keys.phase(kind, "waiting")]
+    return names
 
 
 @given(prefixes, st.integers(0, 1023), ids)
 def test_a_commit_stays_in_one_slot(prefix: str, number: int, entity_id: str) -> None:
     """In the `cluster` layout, all that one partition's script touches is in the tag's slot."""
     keys = Keys(prefix, "cluster").partition(number)
-    names = names_in(msgspec.to_builtins(keys))
-    names += [keys.status(kind, entity_id) for kind in KINDS]
+    names = names_of(keys)
+    for kind in KINDS:
+        names += [keys.status(kind, entity_id), keys.history(kind, entity_id)]
     assert len(names) == len(set(names))
     assert {key_slot(name.encode()) for name in names} == {key_slot(b"%d" % number)}
 
@@ -102,9 +95,9 @@ def test_every_id_has_a_partition(entity_id: str, partitions: int) -> None:
 @pytest.mark.parametrize("layout", ["single", "cluster"])
 @given(first=st.tuples(st.sampled_from(KINDS), ids), second=st.tuples(st.sampled_from(KINDS), ids))
 def test_no_two_entities_share_a_key(
-    layout: str, first: tuple[Kind, str], second: tuple[Kind, str]
+    layout: str, first: tuple[str, str], second: tuple[str, str]
 ) -> None:
     """Nor does an entity's key collide with another of the deployment, whatever its id."""
     keys = Keys("status", "cluster" if layout == "cluster" else "single").partition(0)
     assert (keys.status(*first) == keys.status(*second)) == (first == second)
-    assert keys.status(*first) not in names_in(msgspec.to_builtins(keys))
+    assert keys.status(*first) not in names_of(keys)

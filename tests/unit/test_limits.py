@@ -11,7 +11,6 @@ from status_tracker.engine.notices import Notice
 from status_tracker.engine.partition import Partition, Totals
 from status_tracker.engine.reader import FIRST_COUNT, LINGER
 from status_tracker.engine.statuses import Statuses
-from status_tracker.models import Kind
 
 from tests.events import NOW, update
 from tests.line import builder
@@ -40,7 +39,7 @@ class SlowLink(MemoryStore):
         self._carry(sum(map(size_of, found)))
         return found
 
-    async def load(self, wanted: Wanted) -> dict[Kind, Statuses]:
+    async def load(self, wanted: Wanted) -> dict[str, Statuses]:
         """Load statuses, if all of them come in time."""
         keys = [OWN.status(kind, entity_id) for kind in wanted for entity_id in wanted[kind]]
         self._carry(sum(len(self.statuses.get(key, "")) for key in keys))
@@ -132,7 +131,7 @@ async def test_statuses_that_are_large_are_loaded_in_parts() -> None:
         link.statuses[OWN.status("task", each)] = (
             f'{{"phase":"waiting","errorMessage":"{MESSAGE}","retries":0,"updatedAt":{NOW}}}'
         )
-    link.phases[OWN.phases["task"]["waiting"]] = dict.fromkeys(ids, NOW)
+    link.phases[OWN.phase("task", "waiting")] = dict.fromkeys(ids, NOW)
     link.add(*(entry(update(each, "running", NOW + 1)) for each in ids))
     await drain(link)
     assert len(link.changes) == 300

@@ -21,6 +21,7 @@ ROOMS = [
         "models",
         "keys",
         "lifecycle",
+        "rules",
         "decode",
         "fold",
         "cancellation",

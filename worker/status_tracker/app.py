@@ -130,7 +130,7 @@ class Worker:
             client,
             keys,
             number,
-            max_event_bytes=self._rules.max_event_bytes,
+            rules=self._rules,
             max_changes=settings.max_changes,
             max_rejected=settings.max_rejected,
         )

@@ -8,6 +8,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from status_tracker.keys import NAME_PATTERN, PARTS
+from status_tracker.text import shortened
 
 MOST_PHASES = 64
 
@@ -95,15 +96,22 @@ def _steps(table: Table) -> Iterator[tuple[str, Edge, str, str]]:
                 yield f"{name}.{start}", edge, start, end
 
 
-def _wrong_names(kind: str, table: Table) -> Iterator[str]:
-    form = "a small letter, then at most 31 small letters, digits and underscores"
+_FORM = "a small letter, then at most 31 small letters, digits and underscores"
+
+
+def wrong_name(kind: str) -> str | None:
+    """Return why no kind can be called so, or None."""
     if not re.fullmatch(NAME_PATTERN, kind):
-        yield f"{kind}: a kind is called {form}"
+        return f"{shortened(kind)}: a kind is called {_FORM}"
     if kind in PARTS:
-        yield f"{kind}: it is a part of other keys; give the kind another name"
+        return f"{kind}: it is a part of other keys; give the kind another name"
+    return None
+
+
+def _wrong_names(kind: str, table: Table) -> Iterator[str]:
     for phase in table.phases:
         if not re.fullmatch(NAME_PATTERN, phase):
-            yield f"{kind}.phases: {phase!r}: a phase is called {form}"
+            yield f"{kind}.phases: {phase!r}: a phase is called {_FORM}"
     twice = {phase for phase in table.phases if table.phases.count(phase) > 1}
     for phase in sorted(twice):
         yield f"{kind}.phases: {phase} stands there twice; remove one of them"

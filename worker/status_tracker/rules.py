@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from status_tracker.errors import ConfigError
-from status_tracker.lifecycle import Lifecycle, Table, lifecycle, problems
+from status_tracker.lifecycle import Lifecycle, Table, lifecycle, problems, wrong_name
 from status_tracker.text import shortened
 from status_tracker.toml import read_toml
 from status_tracker.units import Bytes, Milliseconds, quantity
@@ -71,6 +71,10 @@ def load_rules(path: Path) -> Rules:
 def parse_rules(found: Mapping[str, Any]) -> Rules:
     """Check rules; raises ValueError, which begins with the key to change."""
     names = [each.name for each in msgspec.structs.fields(_Limits)]
+    kinds = [key for key in found if key not in names]
+    problem = next(filter(None, map(wrong_name, kinds)), None)
+    if problem is not None:
+        raise ValueError(problem)
     limits: _Limits = _converted({key: found[key] for key in found if key in names}, _Limits, ())
     tables: dict[str, Table] = {
         kind: _converted(value, Table, (kind,))

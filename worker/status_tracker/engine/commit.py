@@ -20,6 +20,7 @@ def commit_call(
     own: PartitionKeys,
     forwards: dict[str, list[Forward]],
     *,
+    history: int,
     max_changes: int,
     max_rejected: int,
 ) -> Call:
@@ -33,6 +34,7 @@ def commit_call(
         documents += _texts(effects.after.values())
         expected += _expected(effects)
     phases, counts = _index(batch.changes, own)
+    histories = _histories(batch.changes, own) if history else {}
     payload = Payload(
         read_from=batch.read_from,
         cursor=batch.cursor,
@@ -41,6 +43,8 @@ def commit_call(
         expected=expected,
         phases=list(phases.values()),
         changes=_texts(batch.changes),
+        histories=[places[-history:] for places in histories.values()],
+        history=history,
         rejected=[
             {"reason": each.reason, "detail": each.detail, "stream": each.stream, "id": each.id}
             for each in batch.rejected
@@ -63,6 +67,7 @@ def commit_call(
         counts=counts,
         statuses=status_keys,
         phases=list(phases),
+        histories=list(histories),
         forwards=list(forwards),
         group=GROUP,
         payload=payload,
@@ -99,6 +104,14 @@ def _index(
                 phase, len(counts), entered=entered.get(phase, []), left=left.get(phase, [])
             )
     return moves, counts
+
+
+def _histories(changes: Sequence[Change], own: PartitionKeys) -> dict[str, list[int]]:
+    """Return which changes, from 1, go into the history of each entity, by its key."""
+    histories: dict[str, list[int]] = defaultdict(list)
+    for place, change in enumerate(changes, start=1):
+        histories[own.history(change.kind, change.id)].append(place)
+    return histories
 
 
 def _totals(batch: Batch) -> list[str | int]:

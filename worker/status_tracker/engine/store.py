@@ -19,6 +19,7 @@ from status_tracker.lua.commit import commit
 from status_tracker.lua.forward import forward
 from status_tracker.lua.read import read
 from status_tracker.models import Status
+from status_tracker.rules import Rules
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Status).decode
@@ -33,14 +34,14 @@ class Store:
         keys: Keys,
         number: int,
         *,
-        max_event_bytes: int,
+        rules: Rules,
         max_changes: int,
         max_rejected: int,
     ) -> None:
         self._client = client
         self._all_keys = keys
         self._keys = keys.partition(number)
-        self._max_event_bytes = max_event_bytes
+        self._rules = rules
         self._max_changes = max_changes
         self._max_rejected = max_rejected
         self._number = number
@@ -78,7 +79,7 @@ class Store:
             events=self._keys.events,
             cursor=cursor,
             count=count,
-            longest=self._max_event_bytes + 1,
+            longest=self._rules.max_event_bytes + 1,
             size=size,
             names=NAMES_SHOWN + 1,
             fields=[FIELD, FROM],
@@ -144,6 +145,7 @@ class Store:
             batch,
             self._keys,
             forwards,
+            history=self._rules.history,
             max_changes=self._max_changes,
             max_rejected=self._max_rejected,
         )

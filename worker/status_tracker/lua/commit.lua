@@ -7,6 +7,7 @@
 -- then    batch.counts     hashes: phase → how many
 -- then    one status key for each of batch.documents
 -- then    one sorted set for each of batch.phases
+-- then    one list for each of batch.histories
 -- then    one stream for each of batch.forwards
 --
 -- ARGV[1] group            the consumer group kept in step with the cursor
@@ -19,6 +20,8 @@
 --   phases                 per sorted set: {entered = {score, id, …}, left = {id, …}, counts = which of
 --                          the hashes has its size, phase = in which field}
 --   changes                documents for the change feed
+--   histories              per list: which of the changes go there, from 1, the oldest first
+--   history                how many changes a list keeps
 --   rejected               per entry: a map of reason, detail, stream, id
 --   forwards               per stream: where each update comes from, as <p>/<ID>
 --   totals                 {field, number, …}: what is added to the fields of the partition's hash
@@ -41,7 +44,8 @@ local batch = cmsgpack.unpack(ARGV[2])
 local first_counts = 4  -- each index is one before the first
 local first_status = first_counts + batch.counts
 local first_phase = first_status + #batch.documents
-local first_forward = first_phase + #batch.phases
+local first_history = first_phase + #batch.phases
+local first_forward = first_history + #batch.histories
 local first_raw = 2
 
 -- unpack() fails over 8,000 values (LUAI_MAXCSTACK), and some services take no more than 3,999
@@ -53,6 +57,7 @@ local function wrong_type()
     or other_than('stream', changes) or other_than('stream', rejected)
   for i = 1, batch.counts do wrong = wrong or other_than('hash', KEYS[first_counts + i]) end
   for i = 1, #batch.phases do wrong = wrong or other_than('zset', KEYS[first_phase + i]) end
+  for i = 1, #batch.histories do wrong = wrong or other_than('list', KEYS[first_history + i]) end
   for i = 1, #batch.forwards do wrong = wrong or other_than('stream', KEYS[first_forward + i]) end
   return wrong
 end
@@ -81,6 +86,10 @@ local function forbidden()
     needs({'ZADD', KEYS[first_phase + 1], 0, ''})
     needs({'ZCARD', KEYS[first_phase + 1]})
     needs({'HSET', KEYS[first_counts + 1], '', ''})
+  end
+  if #batch.histories > 0 then
+    needs({'LPUSH', KEYS[first_history + 1], ''})
+    needs({'LTRIM', KEYS[first_history + 1], 0, 0})
   end
   if #batch.changes > 0 then needs_to_add(changes) end
   if #batch.rejected > 0 then needs_to_add(rejected) end
@@ -158,6 +167,15 @@ local function write_changes()
   if #batch.changes > 0 then redis.call('XTRIM', changes, 'MAXLEN', batch.max_changes) end
 end
 
+local function write_histories()
+  for i = 1, #batch.histories do
+    local list, documents = KEYS[first_history + i], {}
+    for place, number in ipairs(batch.histories[i]) do documents[place] = batch.changes[number] end
+    in_chunks('LPUSH', list, documents)
+    redis.call('LTRIM', list, 0, batch.history - 1)
+  end
+end
+
 local function write_rejected()
   if #batch.rejected == 0 then return 0 end
   for i = 1, #batch.rejected do
@@ -212,6 +230,7 @@ redis.call('XGROUP', 'SETID', events, group_name, batch.cursor,
 write_statuses()
 write_phases()
 write_changes()
+write_histories()
 local dropped = write_rejected()
 write_forwards()
 write_partition(dropped)

@@ -56,6 +56,8 @@ class Payload(Struct):
     expected: list[str]
     phases: list[PhaseMoves]
     changes: list[str]
+    histories: list[list[int]]
+    history: int
     rejected: list[dict[str, str]]
     forwards: list[list[str]]
     totals: list[str | int]
@@ -80,13 +82,15 @@ def call(
     counts: Sequence[str],
     statuses: Sequence[str],
     phases: Sequence[str],
+    histories: Sequence[str],
     forwards: Sequence[str],
     group: str,
     payload: Payload,
     raw: Sequence[bytes],
 ) -> Call:
     """Return what the script is called with; `raw` are the bytes of what is not applied here."""
-    keys = [partition, events, changes, rejected, *counts, *statuses, *phases, *forwards]
+    keys = [partition, events, changes, rejected, *counts]
+    keys += [*statuses, *phases, *histories, *forwards]
     return Call(keys, [group, _encode(payload), *raw])
 
 

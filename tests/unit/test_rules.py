@@ -1,26 +1,37 @@
-"""The lifecycles: the contract's tables, and the refusal of all that cannot work."""
+"""The rules: the contract's tables, and the refusal of all that cannot work."""
 
 from pathlib import Path
 
 import pytest
+from status_tracker.decode import Decoder
 from status_tracker.errors import ConfigError
-from status_tracker.lifecycle import Edge, Lifecycle, load_lifecycles
-from status_tracker.models import Kind
+from status_tracker.lifecycle import Edge, Lifecycle
+from status_tracker.models import Rejection, Update
+from status_tracker.rules import load_rules
 from status_tracker.settings import default_file
 
 from tests.model import INITIAL, MAX_RETRIES, PHASES, RESTARTS, RETRIES, SUCCESS, TERMINAL
 from tests.model import TRANSITIONS as PLAIN
 
-DEFAULTS = default_file("lifecycles.toml").read_text()
+DEFAULTS = default_file("rules.toml").read_text()
+LIMITS = b'max_clock_skew = "60s"\nclock_skew = "1s"\nmax_event_bytes = "64KiB"\n'
+KIND = """[kind{0}]
+phases = ["on", "off"]
+initial = ["on"]
+success = []
+terminal = ["off"]
+transitions = {{ on = ["off"] }}
+"""
+MANY = "".join(KIND.format(number) for number in range(33)).encode()
 
 
-def lifecycle(kind: Kind) -> Lifecycle:
+def lifecycle(kind: str) -> Lifecycle:
     """Return the default lifecycle of a kind."""
-    return load_lifecycles(default_file("lifecycles.toml"))[kind]
+    return load_rules(default_file("rules.toml")).kinds[kind]
 
 
 @pytest.mark.parametrize("kind", PHASES)
-def test_the_defaults_are_the_contract_s_tables(kind: Kind) -> None:
+def test_the_defaults_are_the_contract_s_tables(kind: str) -> None:
     """Every step of DESIGN.md section 5 is there with its meaning, and none besides."""
     expected = {
         (start, end): edge
@@ -42,12 +53,12 @@ def test_the_defaults_are_the_contract_s_tables(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", PHASES)
-def test_the_defaults_are_the_contract_s_phases(kind: Kind) -> None:
+def test_the_defaults_are_the_contract_s_phases(kind: str) -> None:
     """Where a life begins, what success is, what is final, and how many retries there are."""
     assert lifecycle(kind).initial == set(INITIAL[kind])
     assert lifecycle(kind).success == set(SUCCESS[kind])
     assert lifecycle(kind).terminal == set(TERMINAL[kind])
-    assert lifecycle(kind).max_retries == (MAX_RETRIES if kind == "task" else 0)
+    assert lifecycle(kind).max_retries == (MAX_RETRIES if kind == "task" else None)
 
 
 REFUSED = {
@@ -103,14 +114,36 @@ REFUSED = {
         ("[task.restarts]", '[task.restarts]\ncompleted = ["pending"]'),
         "task.restarts.completed: completed -> pending leaves a terminal phase",
     ),
-    "retries of assets": (
+    "retries of a kind that counts none": (
         ("[asset.restarts]", "[asset.retries]"),
-        "asset.retries: only tasks count retries",
+        "asset.max_retries: missing; say how often",
     ),
-    "max_retries of assets": (
-        ('success = ["ready"]', 'success = ["ready"]\nmax_retries = 3'),
-        "asset.max_retries: only tasks count retries",
+    "a kind called like a part of a key": (("[asset]", "[events]"), "events: it is a part of"),
+    "a kind in capitals": (("[asset]", "[Asset]"), "Asset: a kind is called"),
+    "a phase of two words": (
+        ('phases = ["pending", ', 'phases = ["In Progress", "pending", '),
+        "task.phases: 'In Progress': a phase is called",
     ),
+    "a phase twice": (
+        ('phases = ["pending", ', 'phases = ["pending", "pending", '),
+        "task.phases: pending stands there twice",
+    ),
+    "settled in a phase that is none": (
+        ('settled = ["ready", ', 'settled = ["done", "ready", '),
+        "asset.settled: 'done' is no",
+    ),
+    "phases missing": (
+        ('phases = ["pending", ', '# phases = ["pending", '),
+        "task.phases: missing",
+    ),
+    "a duration without unit": (('clock_skew = "1s"', "clock_skew = 1"), "clock_skew: write a dur"),
+    "history of text": (("history = 0", 'history = "many"'), "history: write a whole number"),
+    "too much history": (("history = 0", "history = 10001"), "history: write a whole number"),
+    "a size without unit": (
+        ('max_event_bytes = "64KiB"', "max_event_bytes = 65536"),
+        "max_event_bytes: write a size",
+    ),
+    "a limit missing": (('max_clock_skew = "60s"', ""), "max_clock_skew: missing; write a dur"),
     "no max_retries": (("max_retries = 3", ""), "task.max_retries: missing"),
     "negative max_retries": (
         ("max_retries = 3", "max_retries = -1"),
@@ -137,7 +170,7 @@ REFUSED = {
         ('initial = ["pending"]', ""),
         "task.initial: missing; write a list of phases",
     ),
-    "kind missing": (("[task]", "[video]"), "video: no such key"),
+    "a key at the top": (("history = 0", "histories = 0"), "histories: write a table"),
     "unknown key": (("max_retries = 3", "max_retires = 3"), "task.max_retires: no such key"),
     "table misspelt": (("[asset.restarts]", "[asset.restart]"), "asset.restart: no such key"),
     "text for a list": (
@@ -152,7 +185,7 @@ REFUSED = {
         ('ready = ["deleting"]', "ready = [3]"),
         "asset.transitions: write a table of phases",
     ),
-    "no TOML": (("[task]", "[task"), "line 10"),
+    "no TOML": (("[task]", "[task"), "line"),
 }
 
 
@@ -160,10 +193,10 @@ REFUSED = {
 def test_what_cannot_work_is_refused(tmp_path: Path, slip: tuple[str, str], says: str) -> None:
     """A slip is found at start, in one line that names the file and the key to change."""
     assert DEFAULTS.count(slip[0]) >= 1
-    path = tmp_path / "lifecycles.toml"
+    path = tmp_path / "rules.toml"
     path.write_text(DEFAULTS.replace(*slip, 1))
     with pytest.raises(ConfigError) as refused:
-        load_lifecycles(path)
+        load_rules(path)
     message = str(refused.value)
     assert message.startswith(f"{path}: ")
     assert says in message
@@ -175,17 +208,19 @@ def test_what_cannot_work_is_refused(tmp_path: Path, slip: tuple[str, str], says
     [
         pytest.param(None, "cannot be read: No such file or directory", id="missing"),
         pytest.param(b"\xff\xfe", "is not UTF-8", id="binary"),
-        pytest.param(b"task = 3", "task: write a table", id="a number"),
-        pytest.param(b"", "task: missing; write a table", id="empty"),
+        pytest.param(b"", "max_clock_skew: missing; write a duration", id="empty"),
+        pytest.param(LIMITS, "there is no kind: write a table for each", id="no kind"),
+        pytest.param(LIMITS + b"task = 3", "task: write a table", id="a number"),
+        pytest.param(LIMITS + MANY, "33 kinds are too many", id="33 kinds"),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path: Path, content: bytes | None, says: str) -> None:
     """A path that leads nowhere, or to something else, is named."""
-    path = tmp_path / "lifecycles.toml"
+    path = tmp_path / "rules.toml"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ConfigError) as refused:
-        load_lifecycles(path)
+        load_rules(path)
     assert str(refused.value).startswith(f"{path}: ")
     assert says in str(refused.value)
 
@@ -193,7 +228,7 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, content: bytes | None, s
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     """A folder in the place of the file is named."""
     with pytest.raises(ConfigError, match="Is a directory"):
-        load_lifecycles(tmp_path)
+        load_rules(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +243,36 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 def test_other_lives_are_possible(tmp_path: Path, slip: tuple[str, str]) -> None:
     """A deployment may change its lifecycles in any way that works."""
     assert slip[0] in DEFAULTS
-    path = tmp_path / "lifecycles.toml"
+    path = tmp_path / "rules.toml"
     path.write_text(DEFAULTS.replace(*slip, 1))
-    assert set(load_lifecycles(path)) == {"task", "asset"}
+    assert set(load_rules(path).kinds) == {"task", "asset"}
+
+
+def test_settled_follows_from_the_lifecycle(tmp_path: Path) -> None:
+    """Where a kind does not say, it is where no plain step leads on, and success."""
+    assert lifecycle("task").settled == {"completed", "failed", "cancelled"}
+    assert lifecycle("asset").settled == {"ready", "failed", "deleted"}
+    path = tmp_path / "rules.toml"
+    path.write_text(DEFAULTS.replace('settled = ["ready", "failed", "deleted"]', ""))
+    assert load_rules(path).kinds["asset"].settled == {"ready", "deleted"}
+
+
+def test_as_many_kinds_and_phases_as_there_may_be(tmp_path: Path) -> None:
+    """32 kinds of 64 phases make a deployment."""
+    phases = [f"p{number}" for number in range(64)]
+    steps = ", ".join(f'p{number} = ["p{number + 1}"]' for number in range(63))
+    tables = [
+        f"[k{number}]\nphases = {phases}\ninitial = ['p0']\nsuccess = []\nterminal = ['p63']\n"
+        f"transitions = {{ {steps} }}\n"
+        for number in range(32)
+    ]
+    path = tmp_path / "rules.toml"
+    path.write_text(LIMITS.decode() + "".join(tables))
+    rules = load_rules(path)
+    assert len(rules.kinds) == 32
+    decoder = Decoder(rules)
+    data = b'{"kind":"k31","id":"a","phase":"p63","updatedAt":1700000000000}'
+    assert isinstance(decoder.decode(data), Update)
+    found = decoder.decode(data.replace(b"k31", b"k32"))
+    assert isinstance(found, Rejection)
+    assert found.detail.startswith('kind: "k32"; must be k0, k1')
