@@ -42,6 +42,7 @@ async def test_a_status_that_somebody_else_wrote_is_compared_as_it_is(
 
 @pytest.mark.parametrize(
     "text",
+    ["", "hello", "[]", '{"phase":"running"}', '{"phase":5,"retries":0,"updatedAt":2e12}'],
 )
 async def test_text_that_is_no_status_is_corrupt(
     line: MakeLine, redis_client: Redis, text: str
