@@ -279,5 +279,5 @@ def test_help(command: list[str]) -> None:
 def test_every_option_is_explained(name: str) -> None:
     """No option stands in the help without a word about it."""
     for option in cli.commands[name].params:
-        assert isinstance(option, click.Option)
-        assert option.help
+        if isinstance(option, click.Option):
+            assert option.help

@@ -25,10 +25,10 @@ from status_tracker.signals import stop_signals
 from status_tracker.text import escaped
 
 EPILOG = """\b
-Exit codes: 0 all is well; 1 the fleet is not; 2 the command line is wrong; 69 the server
-cannot be used; 70 a bug, please report it; 74 the output cannot be written; 78 the
-configuration cannot work, or is not the one the deployment was created with; 141 the
-output is not read to its end, as by head."""
+Exit codes: 0 all is well; 1 the fleet is not, or an update was rejected; 2 the command line
+is wrong; 69 the server cannot be used, or no worker reads an update; 70 a bug, please report
+it; 74 the output cannot be written; 78 the configuration cannot work, or is not the one the
+deployment was created with; 141 the output is not read to its end, as by head."""
 
 DATA = Path(".status-tracker")
 """Where the embedded server keeps its data: in the folder in which the command is run."""
@@ -52,7 +52,7 @@ rules_option = click.option(
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="status-tracker")
 def cli() -> None:
-    """Turn streams of status updates into one current status per task and asset."""
+    """Turn streams of status updates into one current status per task, asset or other entity."""
 
 
 @cli.command(epilog=EPILOG)
@@ -131,6 +131,50 @@ def fleet(
     from status_tracker.cli.fleet import show_fleet  # noqa: PLC0415
 
     sys.exit(show_fleet(config, options, max_lag, as_json=as_json, watch=watch))
+
+
+@cli.command("set", epilog=EPILOG)
+@click.argument("kind")
+@click.argument("entity_id", metavar="ID")
+@click.argument("phase")
+@click.option("--error", metavar="MESSAGE", help="The error message.")
+@click.option("--progress", metavar="NUMBER", help="From 0 to 1.")
+@click.option("--restart", is_flag=True, help="Begin again, with the count of retries back at 0.")
+@click.option("--force", is_flag=True, help="Also to a phase that no step leads to.")
+@click.option(
+    "--attempt",
+    type=click.IntRange(1, 2**53),
+    metavar="N",
+    help="Which attempt this speaks of, as the producer counts them.",
+)
+@click.option(
+    "--timeout",
+    default="10s",
+    show_default=True,
+    metavar="DURATION",
+    help='How long a worker has to read it ("500ms", "10s").',
+)
+@config_option
+@redis_url_option
+@prefix_option
+@rules_option
+def set_by_hand(
+    config: Path | None,
+    redis_url: str | None,
+    prefix: str | None,
+    rules: str | None,
+    timeout: str,
+    **given: Any,
+) -> None:
+    """Set the phase of an entity by hand, and say what was and what is.
+
+    It is an update like any other: it goes through the stream, and the rules hold for it. Give it
+    the workers' settings and rules. The exit code is 1 when it was rejected.
+    """
+    from status_tracker.cli.set import set_status  # noqa: PLC0415
+
+    options = {"redis_url": redis_url, "prefix": prefix, "rules": rules}
+    sys.exit(set_status(config, options, given, timeout))
 
 
 def main() -> None:
