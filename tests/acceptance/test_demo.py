@@ -1,6 +1,7 @@
 """`status-tracker demo` as a user runs it: in a pipe, on a terminal, and ended in many ways."""
 
 import asyncio
+import json
 import os
 import pty
 import re
@@ -24,6 +25,8 @@ from status_tracker.demo.streams import Streams
 from status_tracker.embedded import embedded_server
 from status_tracker.errors import EXIT_CONFIG
 from status_tracker.keys import Keys
+
+from tests.servers import wait_until
 
 COMMAND = [sys.executable, "-m", "status_tracker", "demo"]
 DEADLINE = 30.0
@@ -121,6 +124,25 @@ def test_ctrl_c_ends_everything() -> None:
     assert url.hostname
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((url.hostname, url.port or 0))
+
+
+def test_keeps_histories() -> None:
+    """Whoever looks at the demo's keys finds what became of an entity, newest first."""
+    keys = Keys("status", "single").partition(0)
+    with running_demo() as demo:
+        url = read_until(demo, r"(redis://\S+)")
+        with redis.Redis.from_url(url, decode_responses=True) as client:
+
+            def found() -> list[str] | None:
+                for key in client.scan_iter(keys.history("task", "*"), count=1000):
+                    history: list[str] = client.lrange(key, 0, -1)
+                    if len(history) > 1:
+                        return history
+                return None
+
+            newest, before, *_ = map(json.loads, wait_until(found))
+    assert newest["from"] == before["phase"]
+    assert newest["id"] == before["id"]
 
 
 def test_says_that_its_server_is_gone() -> None:

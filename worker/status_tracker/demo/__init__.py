@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -31,6 +32,9 @@ from status_tracker.signals import StopSignals, stop_signals
 
 DRAINS_WITHIN = 1.0
 """Seconds the worker has, when all is over, to read what the producers added."""
+
+HISTORY = 20
+"""Changes that are kept of each entity, for whoever looks at the keys."""
 
 
 def run_demo(seconds: float | None) -> None:
@@ -67,7 +71,7 @@ async def _on_own_server(seconds: float | None, signals: StopSignals) -> list[st
 async def _run(url: str, seconds: float | None, stop: asyncio.Event) -> Iterator[str]:
     """Run everything until told to stop; what fails ends the others."""
     settings = load_settings(environment={}, options={"redis_url": url})
-    rules = load_rules(settings.rules)
+    rules = msgspec.structs.replace(load_rules(settings.rules), history=HISTORY)
     worker = Worker(settings, rules)
     keys = Keys(settings.prefix, "single")
     began = time.monotonic()
