@@ -1,5 +1,6 @@
 """The rules: the contract's tables, and the refusal of all that cannot work."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -276,3 +277,20 @@ def test_as_many_kinds_and_phases_as_there_may_be(tmp_path: Path) -> None:
     found = decoder.decode(data.replace(b"k31", b"k32"))
     assert isinstance(found, Rejection)
     assert found.detail.startswith('kind: "k32"; must be k0, k1')
+
+
+def test_the_examples_of_a_kind_of_one_s_own_are_rules(tmp_path: Path) -> None:
+    """What the README and the file itself teach works as it stands there, and is one kind."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    of_readme = re.search(r"^```toml\n(\[export\]\n.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    of_file = re.search(r"^#   \[export\]\n(?:#   .*\n)+", DEFAULTS, re.MULTILINE)
+    assert of_readme is not None
+    assert of_file is not None
+    found = []
+    for example in (of_readme[1], of_file[0].replace("#   ", "")):
+        path = tmp_path / "rules.toml"
+        path.write_text(DEFAULTS + example)
+        kinds = load_rules(path).kinds
+        assert list(kinds) == ["task", "asset", "export"]
+        found.append(kinds["export"])
+    assert found[0] == found[1]
