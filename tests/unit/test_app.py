@@ -14,8 +14,8 @@ async def test_a_signal_that_came_early_is_a_stop() -> None:
     """A signal during the imports, or while the embedded server starts, must not be lost."""
     url = f"redis://127.0.0.1:{free_port()}"
     settings = load_settings(environment={}, options={"redis_url": url})
-    lifecycles = load_rules(settings.rules)
+    rules = load_rules(settings.rules)
     signals = StopSignals()
     signals.receive()
     async with asyncio.timeout(10):
-        await run(settings, lifecycles, signals)
+        await run(settings, rules, signals)

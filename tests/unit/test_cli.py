@@ -116,7 +116,7 @@ BAD = {
     "a bad value": ("worker.toml", 'lease_ttl = "1 day"', "worker.toml: lease_ttl: '1 day'"),
     "an endless duration": ("worker.toml", f'lease_ttl = "{"9" * 400}h"', "lease_ttl"),
     "a bad URL": ("worker.toml", 'redis_url = "redis://:hun/ter2@h"', "redis_url: "),
-    "no lifecycles": ("worker.toml", 'rules = "gone.toml"', "gone.toml: cannot be read"),
+    "no rules": ("worker.toml", 'rules = "gone.toml"', "gone.toml: cannot be read"),
     "a path that none can be": ("worker.toml", 'rules = "a\\u0000"', "rules"),
 }
 

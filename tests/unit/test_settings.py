@@ -207,7 +207,7 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, content: bytes | None, s
     assert says in str(refused.value)
 
 
-def test_lifecycles_stands_beside_the_file_that_names_it(
+def test_rules_stands_beside_the_file_that_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A path in a file is from its folder; one from the shell is from where the shell is."""
