@@ -132,16 +132,35 @@ def test_a_duplicate(server: Server, redis_client: Redis) -> None:
     assert lines == ["unchanged: a duplicate", f"after: {redis_client.get(STATUS)}"]
 
 
+def test_among_many_rejections(
+    server: Server, redis_client: Redis, worker: Tracker, tmp_path: Path
+) -> None:
+    """The reason is its own, whatever else is rejected between the two looks."""
+    assert worker.stop() == 0
+    add(redis_client, update(TASK, "running"), keys=KEYS)
+    for _ in range(250):
+        redis_client.xadd(KEYS.events(2), {"data": "no JSON"})
+    with subprocess.Popen(
+        [*COMMAND, "--redis-url", server.url, "task", TASK, "completed"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as process:
+        wait_until(lambda: redis_client.xlen(KEYS.events(2)) == 252)
+        with tracker(tmp_path, "--redis-url", server.url):
+            assert process.wait(DEADLINE) == 1
+        assert process.stdout is not None
+        [line] = process.stdout.read().splitlines()
+    assert line.startswith("rejected: unknown_entity: no status yet, and none begins as completed")
+
+
 @pytest.mark.usefixtures("worker")
-def test_among_many_rejections(server: Server, redis_client: Redis) -> None:
-    """The reason is its own, whatever else is rejected at the time; a corrupt key is one, too."""
+def test_a_key_that_holds_no_status(server: Server, redis_client: Redis) -> None:
+    """It is no reason to send nothing: the worker says what is wrong with it."""
     redis_client.set(STATUS, "\x1b[2J")
-    with redis_client.pipeline(transaction=False) as pipeline:
-        for _ in range(500):
-            pipeline.xadd(KEYS.events(2), {"data": "no JSON"})
-        pipeline.execute()
     [line] = said(server.url, "task", TASK, "pending", code=1)
     assert line.startswith(f"rejected: corrupt_state: {STATUS} holds no status ")
+    assert line.isprintable()
     redis_client.delete(STATUS)
     redis_client.lpush(STATUS, "x")
     [line] = said(server.url, "task", TASK, "pending", code=1)
@@ -250,6 +269,22 @@ def test_a_kind_of_one_s_own(server: Server, redis_client: Redis, tmp_path: Path
         said(server.url, *rules, "export", "e-1", "queued")
         _, after = said(server.url, *rules, "export", "e-1", "done")
         assert after.startswith('after: {"phase":"done","progress":1,"updatedAt":')
+
+
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [("XREVRANGE", KEYS.partition(2).rejected), ("XADD", KEYS.events(2))],
+)
+def test_a_key_of_another_type(server: Server, redis_client: Redis, command: str, key: str) -> None:
+    """The line names the key; what the server refused was not added."""
+    redis_client.hset(KEYS.meta, mapping={"version": "1", "partitions": "4", "layout": "single"})
+    redis_client.set(key, "x")
+    result = set_status(server.url, "task", TASK, "pending")
+    assert (result.returncode, result.stdout) == (69, "")
+    [line] = result.stderr.splitlines()
+    assert line.startswith(f"status-tracker: {server.url}: {command} {key}: ")
+    assert "may be in" not in line
+    assert redis_client.dbsize() == 2
 
 
 def test_no_deployment(server: Server, redis_client: Redis) -> None:

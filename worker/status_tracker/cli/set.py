@@ -10,8 +10,9 @@ from typing import Any
 import click
 import msgspec
 from msgspec import Struct
+from redis.exceptions import ResponseError
 
-from status_tracker.connection.client import UNAVAILABLE, Client, checked
+from status_tracker.connection.client import UNAVAILABLE, UNREACHABLE, Client
 from status_tracker.connection.url import reach, without_secrets
 from status_tracker.decode import Decoder, invalid_id
 from status_tracker.errors import UnavailableError
@@ -138,6 +139,8 @@ async def _set(settings: Settings, update: Mapping[str, Any], within: int) -> Ou
         finally:
             await client.close()
     except UNAVAILABLE as error:
+        if not isinstance(error, UNREACHABLE):
+            hint = ""  # the server says no
         raise UnavailableError(f"{without_secrets(settings.redis_url)}: {error}{hint}") from None
 
 
@@ -158,15 +161,9 @@ class _ByHand:
     async def look(self) -> _Seen:
         """Look at the keys, whatever is there."""
         # MGET has no value for a key of another type, which the worker will reject.
-        [status], duplicates, rejected = checked(
-            await self._client.execute_all(
-                [
-                    ("MGET", self._status),
-                    ("HGET", self._own.partition, "duplicates"),
-                    ("XREVRANGE", self._own.rejected, "+", "-", "COUNT", 1),
-                ]
-            )
-        )
+        [status] = await self._ask("MGET", self._status)
+        duplicates = await self._ask("HGET", self._own.partition, "duplicates")
+        rejected = await self._ask("XREVRANGE", self._own.rejected, "+", "-", "COUNT", 1)
         return _Seen(status, duplicates, rejected[0][0] if rejected else b"0-0")
 
     async def add(self, before: _Seen) -> bytes:
@@ -174,15 +171,13 @@ class _ByHand:
         seconds, microseconds = await self._client.execute("TIME")
         now = 1000 * int(seconds) + int(microseconds) // 1000
         data = _document(self._update, max(now, _updated_at(before.status)))
-        entry_id: bytes = await self._client.execute("XADD", self.stream, "*", "data", data)
+        entry_id: bytes = await self._ask("XADD", self.stream, "*", "data", data)
         return entry_id
 
     async def wait(self, entry_id: bytes, within: int) -> None:
         """Wait until the entry was read; raises `UnavailableError` after so many milliseconds."""
         deadline = time.monotonic() + within / 1000
-        while not is_passed(
-            await self._client.execute("HGET", self._own.partition, "cursor"), entry_id
-        ):
+        while not is_passed(await self._ask("HGET", self._own.partition, "cursor"), entry_id):
             if time.monotonic() >= deadline:
                 raise UnavailableError(
                     f"{await self._trouble()}: the update was not read within {within / 1000:g} s; "
@@ -191,7 +186,7 @@ class _ByHand:
             await asyncio.sleep(LOOK_EVERY)
 
     async def _trouble(self) -> str:
-        owner = await self._client.execute("GET", self._lease)
+        owner = await self._ask("GET", self._lease)
         who = "no worker reads" if owner is None else f"{decoded(owner)} is behind with"
         return f"{who} partition {self._number}"
 
@@ -210,9 +205,7 @@ class _ByHand:
     async def _rejection(self, entry_id: bytes, first: bytes, last: bytes) -> str | None:
         """Return reason and detail of an entry rejected after the first one, up to the last one."""
         while True:
-            page = await self._client.execute(
-                "XRANGE", self._own.rejected, b"(" + first, last, "COUNT", PAGE
-            )
+            page = await self._ask("XRANGE", self._own.rejected, b"(" + first, last, "COUNT", PAGE)
             for _, values in page:
                 fields = dict(zip(values[::2], values[1::2], strict=True))
                 if (fields.get(b"stream"), fields.get(b"id")) == (self.stream.encode(), entry_id):
@@ -221,6 +214,13 @@ class _ByHand:
             if len(page) < PAGE:
                 return None
             first = page[-1][0]
+
+    async def _ask(self, command: str, key: str, *others: str | bytes | int) -> Any:
+        """Return the reply to a command; where it is an error, that names the key."""
+        try:
+            return await self._client.execute(command, key, *others)
+        except ResponseError as error:
+            raise ResponseError(f"{command} {key}: {error}") from None
 
 
 def _updated_at(status: bytes | None) -> int | float:
