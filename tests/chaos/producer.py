@@ -5,17 +5,18 @@ import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import NamedTuple
 
 import redis
-from status_tracker.keys import partition_of
+from status_tracker.keys import Keys, partition_of
 
 from tests.acceptance.producers import updates
-from tests.chaos.system import KEYS, PARTITIONS, FindingError
+from tests.chaos.sites import PARTITIONS
+from tests.chaos.system import FindingError
 from tests.servers import Redis, Server
 
 BATCH = 25
@@ -27,6 +28,12 @@ TRY_AGAIN_AFTER = 0.02
 GIVE_UP_AFTER = 60.0
 """Seconds: no fault lasts so long, and nobody waits for ever for one that could not be healed."""
 
+MISPLACED = 0.1
+"""The part of the updates that go to any stream, so that most of them must be forwarded."""
+
+ServerOf = Callable[[int], Server]
+"""Which server has a partition now."""
+
 NUMBER = "n"
 """A field beside `data`, which forwarding leaves out: it tells an update from its copies."""
 
@@ -36,6 +43,7 @@ class Entry(NamedTuple):
 
     number: int
     """How many were added before it."""
+    partition: int
     stream: str
     fields: dict[str, bytes | int]
 
@@ -43,13 +51,18 @@ class Entry(NamedTuple):
 class Producer:
     """Adds updates, in their order and at a given rate, until it is told to stop."""
 
-    def __init__(self, server: Server, seed: int, rate: float) -> None:
+    def __init__(self, server_of: ServerOf, keys: Keys, seed: int, rate: float) -> None:
         self.rate = rate
         """Updates per second; what an outage held up is made up for."""
         self.added = 0
         """How many there are, each of which was surely added, and once."""
-        self._server = server
+        self._server_of = server_of
+        self._keys = keys
+        # As far as is known; after trouble nothing is.
+        self._servers: dict[int, Server] = {}
+        self._clients: dict[Server, Redis] = {}
         self._chance = random.Random(seed)
+        self._closing = ExitStack()
         self._ending = threading.Event()
         # The last entry of each stream that the server has answered for.
         self._last: dict[str, str] = defaultdict(lambda: "0-0")
@@ -62,9 +75,13 @@ class Producer:
         """Add updates until `stop`."""
         entries = self._entries()
         due = time.monotonic()
-        with self._server.client() as client:
+        with self._closing:
             while not self._ending.wait(max(due - time.monotonic(), 0)):
-                self._add(client, list(islice(entries, BATCH)))
+                by_server = defaultdict(list)
+                for entry in islice(entries, BATCH):
+                    by_server[self._server(entry)].append(entry)
+                for each in by_server.values():
+                    self._add(each)
                 self.added += BATCH
                 due += BATCH / self.rate
 
@@ -76,23 +93,39 @@ class Producer:
                 home = partition_of(json.loads(data)["id"], PARTITIONS)
             except (ValueError, KeyError):
                 home = chance.randrange(PARTITIONS)
-            if chance.random() < 0.02:
+            if chance.random() < MISPLACED:
                 home = chance.randrange(PARTITIONS)
             field = "data" if chance.random() > 0.002 else "payload"
             fields: dict[str, bytes | int] = {field: data, NUMBER: number}
             if number % 3 == 0:
                 fields = {NUMBER: number, field: data}
-            yield Entry(number, KEYS.events(home), fields)
+            yield Entry(number, home, self._keys.events(home), fields)
 
     def _updates(self) -> Iterator[bytes]:
         while True:
             yield from updates(self._chance.randrange(10**9), 16_000)
 
-    def _add(self, client: Redis, entries: list[Entry]) -> None:
-        """Add entries until all of them are there, none of them twice."""
+    def _server(self, entry: Entry) -> Server:
+        if entry.partition not in self._servers:
+            self._servers[entry.partition] = self._server_of(entry.partition)
+        return self._servers[entry.partition]
+
+    def _client(self, entry: Entry) -> Redis:
+        """Return the client of the server that has an entry's stream."""
+        server = self._server(entry)
+        if server not in self._clients:
+            self._clients[server] = self._closing.enter_context(server.client())
+        return self._clients[server]
+
+    def _add(self, entries: list[Entry]) -> None:
+        """Add entries until all of them are there, none of them twice.
+
+        Their streams are on one server, and go to another one together.
+        """
         unsure = False
         deadline = time.monotonic() + GIVE_UP_AFTER
         while entries:
+            client = self._client(entries[0])
             try:
                 if unsure:
                     entries, unsure = self._absent(client, entries), False
@@ -106,6 +139,7 @@ class Producer:
                 if time.monotonic() > deadline:
                     raise FindingError(f"no update could be added for {GIVE_UP_AFTER:g} s")
                 time.sleep(TRY_AGAIN_AFTER)
+                self._servers.clear()
 
     def _refused(self, client: Redis, entries: list[Entry]) -> list[Entry]:
         """Send entries once; return those that the server refused."""
@@ -130,9 +164,9 @@ class Producer:
 
 
 @contextmanager
-def producing(server: Server, seed: int, rate: float) -> Iterator[Producer]:
+def producing(server_of: ServerOf, keys: Keys, seed: int, rate: float) -> Iterator[Producer]:
     """Let a producer run beside what is done meanwhile."""
-    producer = Producer(server, seed, rate)
+    producer = Producer(server_of, keys, seed, rate)
     with ThreadPoolExecutor(1, "producer") as threads:
         running = threads.submit(producer.run)
         try:
