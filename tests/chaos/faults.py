@@ -149,6 +149,15 @@ def master_replaced(system: System) -> Iterator[None]:
 
 
 @contextmanager
+def slot_moved(system: System) -> Iterator[None]:
+    """A partition goes to another master, key by key."""
+    assert isinstance(system.site, Masters)
+    system.site.await_whole()
+    system.site.cluster.move_slot(system.keys.events(system.in_turn()))
+    yield
+
+
+@contextmanager
 def server_full(system: System) -> Iterator[None]:
     """-OOM: its memory is at `maxmemory`, and nothing may be evicted."""
     with _configured(system.victim(), "maxmemory", 1):

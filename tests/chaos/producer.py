@@ -44,7 +44,6 @@ class Entry(NamedTuple):
     number: int
     """How many were added before it."""
     partition: int
-    stream: str
     fields: dict[str, bytes | int]
 
 
@@ -77,11 +76,11 @@ class Producer:
         due = time.monotonic()
         with self._closing:
             while not self._ending.wait(max(due - time.monotonic(), 0)):
-                by_server = defaultdict(list)
+                batch: dict[int, list[Entry]] = defaultdict(list)
                 for entry in islice(entries, BATCH):
-                    by_server[self._server(entry)].append(entry)
-                for each in by_server.values():
-                    self._add(each)
+                    batch[entry.partition].append(entry)
+                for number, each in batch.items():
+                    self._add(number, each)
                 self.added += BATCH
                 due += BATCH / self.rate
 
@@ -99,67 +98,60 @@ class Producer:
             fields: dict[str, bytes | int] = {field: data, NUMBER: number}
             if number % 3 == 0:
                 fields = {NUMBER: number, field: data}
-            yield Entry(number, home, self._keys.events(home), fields)
+            yield Entry(number, home, fields)
 
     def _updates(self) -> Iterator[bytes]:
         while True:
             yield from updates(self._chance.randrange(10**9), 16_000)
 
-    def _server(self, entry: Entry) -> Server:
-        if entry.partition not in self._servers:
-            self._servers[entry.partition] = self._server_of(entry.partition)
-        return self._servers[entry.partition]
-
-    def _client(self, entry: Entry) -> Redis:
-        """Return the client of the server that has an entry's stream."""
-        server = self._server(entry)
+    def _client(self, number: int) -> Redis:
+        """Return the client of the server that has a partition."""
+        if number not in self._servers:
+            self._servers[number] = self._server_of(number)
+        server = self._servers[number]
         if server not in self._clients:
             self._clients[server] = self._closing.enter_context(server.client())
         return self._clients[server]
 
-    def _add(self, entries: list[Entry]) -> None:
-        """Add entries until all of them are there, none of them twice.
-
-        Their streams are on one server, and go to another one together.
-        """
+    def _add(self, number: int, entries: list[Entry]) -> None:
+        """Add a partition's entries until all of them are there, none of them twice."""
         unsure = False
         deadline = time.monotonic() + GIVE_UP_AFTER
         while entries:
-            client = self._client(entries[0])
+            client = self._client(number)
+            stream = self._keys.events(number)
             try:
                 if unsure:
-                    entries, unsure = self._absent(client, entries), False
-                entries = self._refused(client, entries)
+                    entries, unsure = self._absent(client, stream, entries), False
+                entries = self._refused(client, stream, entries)
             except redis.ConnectionError:
                 # The server has given up the connection: what it has not added, it will not.
                 unsure = True
             except redis.ResponseError:
-                pass  # too busy to say what is there
+                pass  # too busy to say what is there, or it is there no more
             if entries:
                 if time.monotonic() > deadline:
                     raise FindingError(f"no update could be added for {GIVE_UP_AFTER:g} s")
                 time.sleep(TRY_AGAIN_AFTER)
-                self._servers.clear()
+                self._servers.pop(number)
 
-    def _refused(self, client: Redis, entries: list[Entry]) -> list[Entry]:
+    def _refused(self, client: Redis, stream: str, entries: list[Entry]) -> list[Entry]:
         """Send entries once; return those that the server refused."""
         pipeline = client.pipeline(transaction=False)
         for entry in entries:
-            pipeline.xadd(entry.stream, entry.fields)
+            pipeline.xadd(stream, entry.fields)
         refused = []
         for entry, reply in zip(entries, pipeline.execute(raise_on_error=False), strict=True):
             if isinstance(reply, Exception):
                 refused.append(entry)
             else:
-                self._last[entry.stream] = reply
+                self._last[stream] = reply
         return refused
 
-    def _absent(self, client: Redis, entries: list[Entry]) -> list[Entry]:
-        """Return those of entries that may have been added, but are in no stream."""
-        there = set()
-        for stream in {entry.stream for entry in entries}:
-            for _, fields in client.xrange(stream, min=f"({self._last[stream]}"):
-                there.add(fields.get(NUMBER))
+    def _absent(self, client: Redis, stream: str, entries: list[Entry]) -> list[Entry]:
+        """Return those of entries that may have been added, but are not in their stream."""
+        added = client.xrange(stream, min=f"({self._last[stream]}")
+        there = {fields.get(NUMBER) for _, fields in added}
         return [entry for entry in entries if str(entry.number) not in there]
 
 

@@ -58,7 +58,7 @@ _OF_FORWARDS: _Holds = {faults.forwarding_swallowed: _FOR_A_WHILE}
 _OF_LAYOUT: dict[Layout, _Holds] = {
     "single": _OF_ONE_SERVER,
     "cluster": _OF_ONE_SERVER | _OF_FORWARDS,
-    "masters": _OF_FORWARDS | {faults.master_replaced: _AT_ONCE},
+    "masters": _OF_FORWARDS | {faults.master_replaced: _AT_ONCE, faults.slot_moved: _AT_ONCE},
 }
 
 
