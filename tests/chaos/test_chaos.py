@@ -77,7 +77,7 @@ PROOFS: dict[faults.ServerFault, Callable[[System], int]] = {
     faults.server_read_only: said("read only replica"),
     faults.server_busy: said("BUSY"),
     faults.scripts_flushed: answered("NOSCRIPT"),
-    faults.groups_destroyed: said("recreated the group"),
+    faults.groups_destroyed: said("recreated group"),
     faults.database_flushed: said("missing or replaced"),
 }
 """What grows only where the fault really happened, and was met by a worker."""
