@@ -38,6 +38,11 @@ class Node(Server):
         super().__init__(binary, folder, *OPTIONS, "--cluster-port", str(self.bus), *options)
         self.address = f"127.0.0.1:{self.port}"
 
+    def announce(self, port: int) -> None:
+        """Let it name another port than its own when it starts: that of a proxy before it."""
+        self.options = (*self.options, "--cluster-announce-port", str(port))
+        self.address = f"127.0.0.1:{port}"
+
     def cluster(self, *command: object) -> Any:
         """Send it one of the CLUSTER commands."""
         with self.client() as client:
@@ -56,9 +61,16 @@ class ServerCluster(Running):
         self.nodes = [
             Node(binary, folder / f"node-{number}", *options) for number in range(2 * MASTERS)
         ]
-        addresses = [node.address for node in self.nodes]
-        self.url = f"redis://{addresses[0]}/0"
-        self.seeds = f"redis://{','.join(addresses[:MASTERS])}/0"
+
+    @property
+    def url(self) -> str:
+        """The URL of one node."""
+        return f"redis://{self.nodes[0].address}/0"
+
+    @property
+    def seeds(self) -> str:
+        """The URL of several nodes."""
+        return f"redis://{','.join(node.address for node in self.nodes[:MASTERS])}/0"
 
     def start(self) -> None:
         """Start the nodes, and wait until they are a cluster."""
@@ -82,13 +94,23 @@ class ServerCluster(Running):
             node.stop(signal.SIGKILL)
 
     def client(self) -> Redis:
-        """Return a client of the cluster; in its replies, which are text, any bytes survive."""
+        """Return a client of the cluster; in its replies, which are text, any bytes survive.
+
+        It goes to the nodes themselves, whatever they announce.
+        """
+        ports = {node.address: node.port for node in self.nodes}
+
+        def direct(announced: tuple[str, int]) -> tuple[str, int]:
+            host, port = announced
+            return host, ports.get(f"{host}:{port}", port)
+
         return redis.RedisCluster(
             host="127.0.0.1",
             port=self.masters()[0].port,
             decode_responses=True,
             encoding_errors="surrogateescape",
             protocol=2,
+            address_remap=direct,
         )
 
     def masters(self) -> list[Node]:
@@ -114,6 +136,19 @@ class ServerCluster(Running):
     def kill(self, node: Node) -> None:
         """End a node as nothing can prevent; it may be started again."""
         node.stop(signal.SIGKILL)
+
+    def fail_over(self, old: Node) -> None:
+        """Let the replica of a master take over by hand: it waits until it has all."""
+        replica = self.replica_of(old)
+
+        def took_over() -> bool:
+            replica.cluster("FAILOVER")
+            with suppress(AssertionError):  # a replica that cannot catch up gives up after 5 s
+                wait_until(lambda: replica in self.masters(), within=6.0)
+                return True
+            return False
+
+        wait_until(took_over, within=20.0)
 
     def await_failover(self, key: str, old: Node, *, within: float = 30.0) -> Node:
         """Wait until another node is the master of a key's slot and all is well; return it."""
@@ -152,7 +187,7 @@ class ServerCluster(Running):
         answers = []
         for node in self.nodes:
             with (
-                suppress(redis.ConnectionError, redis.TimeoutError),
+                suppress(redis.ConnectionError, redis.TimeoutError, redis.ResponseError),  # -BUSY
                 node.client(socket_timeout=1) as client,
             ):
                 answers.append(client.execute_command(*command))

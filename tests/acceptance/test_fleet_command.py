@@ -55,7 +55,10 @@ def test_all_is_well(server: Server, worker: Tracker) -> None:
     assert lines[6] == ["worker", "heartbeat", "partitions"]
     assert lines[8][0] == "one"
     assert lines[8][3:] == ["ago", "0,", "1,", "2,", "3"]
-    assert lines[9:] == [["rejected", "entries:", "0", "kept,", "0", "dropped"]]
+    names = ["applied", "duplicates", "forwarded", "rejected", "lost", "epoch"]
+    assert lines[9] == ["partition", *names]
+    assert lines[11:15] == [[str(number), *["0"] * 6] for number in range(4)]
+    assert lines[15:] == [["rejected", "entries:", "0", "kept,", "0", "dropped"]]
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
@@ -66,8 +69,10 @@ def test_json(server: Server, redis_client: Redis, worker: Tracker) -> None:
     result = fleet(server.url, "--json")
     assert result.returncode == 0
     document = json.loads(result.stdout)
-    assert list(document) == ["healthy", "problems", "partitions", "workers", "rejected"]
-    assert (document["healthy"], document["problems"]) == (True, [])
+    assert list(document) == [
+        *("healthy", "problems", "notes", "partitions", "workers", "rejected")
+    ]
+    assert (document["healthy"], document["problems"], document["notes"]) == (True, [], [])
     for number, seen in enumerate(document["partitions"]):
         assert 0 < seen.pop("lease_left") <= 600
         assert seen == {
@@ -76,6 +81,14 @@ def test_json(server: Server, redis_client: Redis, worker: Tracker) -> None:
             "cursor": entry_id if number == 3 else "0-0",
             "lag": 0,
             "lag_seconds": 0,
+            "totals": {
+                "applied": int(number == 3),
+                "duplicates": 0,
+                "forwarded": 0,
+                "rejected": {},
+                "lost": 0,
+                "epoch": 0,
+            },
         }
     [seen] = document["workers"]
     assert 0 <= seen.pop("heartbeat_age") < DEADLINE
@@ -132,16 +145,53 @@ def test_rejected_entries(server: Server, redis_client: Redis, tmp_path: Path) -
     """Who looks sees that something was rejected, and what is gone; the fleet is well."""
     options = ["--redis-url", server.url, "--name", "one"]
     with tracker(tmp_path / "worker", *options, STATUS_MAX_REJECTED="2"):
-        for number in (0, 0, 3, 3, 3):
+        for number in (0, 0, 3, 3):
             redis_client.xadd(KEYS.events(number), {"data": "no JSON"})
+        redis_client.xadd(KEYS.events(3), {"data": "{}"})
         wait_until(lambda: drained(redis_client, KEYS))
         result = fleet(server.url)
         assert (result.returncode, result.stderr) == (0, "")
-        assert result.stdout.rstrip().endswith("rejected entries: 2 kept, 3 dropped")
+        assert result.stdout.rstrip().endswith(
+            "rejected entries: 2 kept, 3 dropped\nrejected so far: 4 malformed, 1 invalid"
+        )
         assert json.loads(fleet(server.url, "--json").stdout)["rejected"] == {
             "kept": 2,
             "dropped": 3,
         }
+
+
+def test_entries_that_were_lost(server: Server, redis_client: Redis, worker: Tracker) -> None:
+    """Who trims what was not read yet is told not to; the fleet is well all the same."""
+    redis_client.hset(KEYS.partition(2).partition, mapping={"lost": 3, "epoch": 1})
+    result = fleet(server.url)
+    said = (
+        "partition 2 has lost 3 entries, trimmed or deleted before they were read: "
+        "trim below the last-delivered ID of its group only"
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines()[-1] == said
+    assert ["2", "0", "0", "0", "0", "3", "1"] in [
+        line.split() for line in result.stdout.splitlines()
+    ]
+    document = json.loads(fleet(server.url, "--json").stdout)
+    assert (document["healthy"], document["problems"], document["notes"]) == (True, [], [said])
+
+
+def test_counts_on_a_narrow_terminal(server: Server, redis_client: Redis, worker: Tracker) -> None:
+    """No digit is left out, whatever the width: a count that is cut looks like a smaller one."""
+    count = 123_456_789_012_345
+    redis_client.hset(KEYS.partition(0).partition, mapping={"applied": count, "duplicates": count})
+    result = subprocess.run(
+        [*COMMAND, "--redis-url", server.url],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**environment(), "COLUMNS": "50"},
+    )
+    _, _, rows = result.stdout.partition("lost")
+    assert max(map(len, rows.splitlines())) <= 50
+    assert "…" not in rows
+    assert sum(map(str.isdigit, rows)) >= 2 * len(str(count))
 
 
 def test_a_name_that_a_terminal_would_obey(

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.chaos.round import Report, play
+from tests.chaos.sites import LAYOUTS
 from tests.chaos.system import FindingError, Pace
 from tests.chaos.timings import table, timings
 from tests.servers import binaries
@@ -41,7 +42,8 @@ def line(number: int, report: Report, seconds: float) -> str:
     done = ", ".join(f"{times} {name}" for name, times in sorted(report.faults.items()))
     return (
         f"round {number}: {seconds:.0f} s, {report.faults.total()} faults, {report.kills} kills "
-        f"({done}); {report.checked.events:,} events, {report.checked.effects:,} effects: ok"
+        f"({done}); {report.checked.events:,} events, {report.checked.forwards:,} forwards, "
+        f"{report.checked.effects:,} effects: ok"
     )
 
 
@@ -53,6 +55,7 @@ def conclude(seed: int, reports: Sequence[Report]) -> bool:
         f"seed {seed}: 0 lost, 0 doubled, 0 reordered in {len(reports)} rounds: "
         f"{sum(report.kills for report in reports)} kills, "
         f"{sum(report.checked.events for report in reports):,} events, "
+        f"{sum(report.checked.forwards for report in reports):,} forwards, "
         f"{sum(report.checked.effects for report in reports):,} effects checked"
     )
     return all(figure.held for found in by_pace.values() for figure in found)
@@ -79,17 +82,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=300, help="default: 300")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--layout", choices=LAYOUTS, default="single", help="default: single")
     parser.add_argument("--server", choices=binaries(), default="valkey")
     options = parser.parse_args()
     interruptible()
-    print(f"seed {options.seed}, {options.server}, {options.seconds:g} s", flush=True)
+    print(
+        f"seed {options.seed}, {options.layout} on {options.server}, {options.seconds:g} s",
+        flush=True,
+    )
     reports = []
     for number, pace, mixed in rounds(options.seconds):
         began = time.monotonic()
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
         seed = f"{options.seed}/{number}"
         try:
-            report = play(binaries()[options.server], folder, seed, pace, mixed=mixed)
+            report = play(
+                binaries()[options.server], folder, seed, pace, mixed=mixed, layout=options.layout
+            )
         except (FindingError, AssertionError):
             traceback.print_exc()
             print(f"seed {options.seed}: round {number} failed; its data and logs are in {folder}")

@@ -6,9 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from status_tracker.keys import Keys
+
 from tests.acceptance.tracker import assert_as_modelled, model_of
 from tests.chaos.producer import BATCH, NUMBER
-from tests.chaos.system import KEYS, PARTITIONS, FindingError
+from tests.chaos.sites import PARTITIONS
+from tests.chaos.system import FindingError
 from tests.model import Model, canonical
 from tests.servers import Redis
 
@@ -17,36 +20,39 @@ class Checked(NamedTuple):
     """How much was compared, and found to be as it must be."""
 
     events: int
+    forwards: int
     effects: int
-    """Statuses, members of sets, counts, changes and rejected entries."""
+    """Statuses, members of sets, counts, changes, rejected entries and forwards."""
 
 
-def check(client: Redis, added: int, *, flushed: bool) -> Checked:
+def check(client: Redis, keys: Keys, added: int, *, flushed: bool) -> Checked:
     """Compare everything with the model, and the streams with what a producer added.
 
     Raises `FindingError` for the first difference. A flush took what had been added before it.
     """
     try:
-        model = assert_as_modelled(client, KEYS)
+        model = assert_as_modelled(client, keys)
     except AssertionError:
-        model = model_of(client, KEYS)
+        model = model_of(client, keys)
         raise FindingError(
-            f"{differences(found(client), wanted(model))}\n{traceback.format_exc()}"
+            f"{differences(found(client, keys), wanted(model, keys))}\n{traceback.format_exc()}"
         ) from None
-    _check_streams(client, model, added, flushed=flushed)
+    _check_streams(client, keys, model, added, flushed=flushed)
+    forwards = len(model.forwards)
     statuses, changes, rejected = map(len, (model.statuses, model.changes, model.rejected))
     return Checked(
         events=sum(model.entries.values()),
-        effects=2 * statuses + len(model.counts) + changes + rejected,
+        forwards=forwards,
+        effects=2 * statuses + len(model.counts) + changes + rejected + forwards,
     )
 
 
-def _check_streams(client: Redis, model: Model, added: int, *, flushed: bool) -> None:
+def _check_streams(client: Redis, keys: Keys, model: Model, added: int, *, flushed: bool) -> None:
     """Every update that was added is there once, and of the forwarded ones a copy."""
     numbers: Counter[int] = Counter()
     copies: Counter[bytes] = Counter()
     for partition in range(PARTITIONS):
-        for _, fields in client.xrange(KEYS.events(partition)):
+        for _, fields in client.xrange(keys.events(partition)):
             if NUMBER in fields:
                 numbers[int(fields[NUMBER])] += 1
             else:
@@ -98,23 +104,26 @@ def differences(found: Effects, wanted: Effects) -> Differences:
     return Differences(lost, doubled, reordered)
 
 
-def found(client: Redis) -> Effects:
+def found(client: Redis, keys: Keys) -> Effects:
     """Return the changes of each entity and the rejected entries of each stream."""
-    own = KEYS.partition(0)
+    all_own = [keys.partition(number) for number in range(PARTITIONS)]
     effects = defaultdict(list)
-    for _, fields in client.xrange(own.changes):
-        change = json.loads(fields["data"])
-        effects[f"{change['kind']} {change['id']}"].append(canonical(change))
-    for _, fields in client.xrange(own.rejected):
-        effects[f"rejected of {fields['stream']}"].append(f"{fields['id']} {fields['reason']}")
+    for stream in {own.changes for own in all_own}:
+        for _, fields in client.xrange(stream):
+            change = json.loads(fields["data"])
+            effects[f"{change['kind']} {change['id']}"].append(canonical(change))
+    for stream in {own.rejected for own in all_own}:
+        for _, fields in client.xrange(stream):
+            what = f"{fields['id']} {fields['reason']}"
+            effects[f"rejected of {fields['stream']}"].append(what)
     return effects
 
 
-def wanted(model: Model) -> Effects:
+def wanted(model: Model, keys: Keys) -> Effects:
     """Return the same of the model."""
     effects = defaultdict(list)
     for change in model.changes:
         effects[f"{change['kind']} {change['id']}"].append(canonical(change))
     for entry in model.rejected:
-        effects[f"rejected of {KEYS.events(entry.partition)}"].append(f"{entry.id} {entry.reason}")
+        effects[f"rejected of {keys.events(entry.partition)}"].append(f"{entry.id} {entry.reason}")
     return effects

@@ -1,6 +1,7 @@
 """What is done to a system: each fault lasts as long as its context, and is healed at its end.
 
-Those of the server strike everyone; those of a worker strike the one with that number.
+Those of a server strike everyone whom it serves, in turn where there are several; those of a worker
+strike the one with that number.
 """
 
 import signal
@@ -10,9 +11,11 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Protocol
 
 import redis
+from status_tracker.keys import GROUP
 
-from tests.chaos.system import COMMIT, FindingError, System
-from tests.servers import Redis, wait_until
+from tests.chaos.sites import PARTITIONS, Masters
+from tests.chaos.system import FindingError, System
+from tests.servers import Redis, Server, wait_until
 
 ServerFault = Callable[[System], AbstractContextManager[None]]
 
@@ -55,7 +58,7 @@ def worker_frozen(system: System, number: int) -> Iterator[None]:
 def worker_held_up(system: System, number: int) -> Iterator[None]:
     """A commit comes late, when others have committed; nor does anything else get through."""
     system.workers[number].expect_running()
-    way = system.ways[number]
+    way = system.site.ways[number]
     way.freeze_at_commit()
     wait_until(lambda: way.frozen)
     yield
@@ -81,15 +84,16 @@ def worker_stopped(system: System, number: int) -> Iterator[None]:
 @contextmanager
 def connections_killed(system: System) -> Iterator[None]:
     """CLIENT KILL of everyone."""
-    with system.client() as client:
-        client.client_kill_filter(_type="normal", skipme=True)
+    for server in system.site.servers:
+        with server.client() as client:
+            client.client_kill_filter(_type="normal", skipme=True)
     yield
 
 
 @contextmanager
 def connections_cut(system: System) -> Iterator[None]:
     """The way between the workers and the server breaks; the server goes on with what it got."""
-    for way in system.ways:
+    for way in system.site.ways:
         way.cut()
     yield
 
@@ -97,55 +101,80 @@ def connections_cut(system: System) -> Iterator[None]:
 @contextmanager
 def reply_swallowed(system: System) -> Iterator[None]:
     """A connection is lost between a commit and its reply: at least once, the next one there is."""
-    before = system.swallowed
-    for way in system.ways:
-        way.swallow_reply_to(COMMIT)
-    yield
-    wait_until(lambda: system.swallowed > before)
-    for way in system.ways:
-        way.swallow_reply_to(b"")
+    with _swallowed(system, system.site.commit):
+        yield
+
+
+@contextmanager
+def forwarding_swallowed(system: System) -> Iterator[None]:
+    """The same between forwards and their reply, before the commit that they belong to."""
+    stream = system.keys.events(system.in_turn())
+    # What comes after the receiver's stream is the sender's number, of one character.
+    with _swallowed(system, f"\r\n{stream}\r\n$1\r\n".encode()):
+        yield
 
 
 @contextmanager
 def server_killed(system: System) -> Iterator[None]:
     """Kill -9; it comes back with its append-only file."""
-    system.server.stop(signal.SIGKILL)
+    victim = system.victim()
+    victim.stop(signal.SIGKILL)
     yield
-    system.server.start()
+    victim.start()
+    system.site.await_whole()
 
 
 @contextmanager
 def server_loading(system: System) -> Iterator[None]:
     """Kill -9; it comes back, but is -LOADING for about a second."""
-    with system.client() as client:
+    victim = system.victim()
+    with victim.client() as client:
         client.eval(LOAD, 0)
-    system.server.stop(signal.SIGKILL)
-    options = system.server.options
+    victim.stop(signal.SIGKILL)
+    options = victim.options
     # At one command in five a nap of the shortest kind, which takes some 60 us.
-    system.server.options = (*options, "--key-load-delay", "-5")
-    system.server.start()
-    system.server.options = options
+    victim.options = (*options, "--key-load-delay", "-5")
+    victim.start()
+    victim.options = options
+    yield
+
+
+@contextmanager
+def master_replaced(system: System) -> Iterator[None]:
+    """CLUSTER FAILOVER: its replica takes over when it has all that the master had."""
+    assert isinstance(system.site, Masters)
+    system.site.await_whole()
+    system.site.cluster.fail_over(system.site.server_of(system.in_turn()))
+    yield
+
+
+@contextmanager
+def slot_moved(system: System) -> Iterator[None]:
+    """A partition goes to another master, key by key."""
+    assert isinstance(system.site, Masters)
+    system.site.await_whole()
+    system.site.cluster.move_slot(system.keys.events(system.in_turn()))
     yield
 
 
 @contextmanager
 def server_full(system: System) -> Iterator[None]:
     """-OOM: its memory is at `maxmemory`, and nothing may be evicted."""
-    with _configured(system, "maxmemory", 1):
+    with _configured(system.victim(), "maxmemory", 1):
         yield
 
 
 @contextmanager
 def server_without_replicas(system: System) -> Iterator[None]:
     """-NOREPLICAS: it takes no writes that it cannot pass on."""
-    with _configured(system, "min-replicas-to-write", 1):
+    with _configured(system.victim(), "min-replicas-to-write", 9):
         yield
 
 
 @contextmanager
 def server_read_only(system: System) -> Iterator[None]:
     """-READONLY: it is the replica of a master that is not there."""
-    with system.client() as client, socket.socket() as dead:
+    with system.victim().client() as client, socket.socket() as dead:
         # Bound, so that no server can come to listen there, whose data it would take for its own.
         dead.bind(("127.0.0.1", 0))
         client.replicaof(*dead.getsockname())
@@ -156,10 +185,11 @@ def server_read_only(system: System) -> Iterator[None]:
 @contextmanager
 def server_busy(system: System) -> Iterator[None]:
     """-BUSY: somebody else's script does not end, until it is killed."""
+    victim = system.victim()
     with (
-        _configured(system, "busy-reply-threshold", 10),
-        system.client() as client,
-        system.client() as spinning,
+        _configured(victim, "busy-reply-threshold", 10),
+        victim.client() as client,
+        victim.client() as spinning,
     ):
         connection = spinning.connection_pool.get_connection()
         connection.send_command("EVAL", SPIN, 0)
@@ -172,9 +202,19 @@ def server_busy(system: System) -> Iterator[None]:
 
 @contextmanager
 def scripts_flushed(system: System) -> Iterator[None]:
-    """SCRIPT FLUSH: the server knows none of the workers' scripts any more."""
+    """SCRIPT FLUSH: the servers know none of the workers' scripts any more."""
+    for server in system.site.servers:
+        with server.client() as client:
+            client.script_flush()
+    yield
+
+
+@contextmanager
+def groups_destroyed(system: System) -> Iterator[None]:
+    """XGROUP DESTROY on every stream: the cursors, which are in the hashes, are still there."""
     with system.client() as client:
-        client.script_flush()
+        for number in range(PARTITIONS):
+            client.xgroup_destroy(system.keys.events(number), GROUP)
     yield
 
 
@@ -187,12 +227,23 @@ def database_flushed(system: System) -> Iterator[None]:
 
 
 @contextmanager
-def _configured(system: System, option: str, value: int) -> Iterator[None]:
-    with system.client() as client:
+def _swallowed(system: System, command: bytes) -> Iterator[None]:
+    before = system.swallowed
+    for way in system.site.ways:
+        way.swallow_reply_to(command)
+    yield
+    wait_until(lambda: system.swallowed > before)
+    for way in system.site.ways:
+        way.swallow_reply_to(b"")
+
+
+@contextmanager
+def _configured(server: Server, option: str, value: int) -> Iterator[None]:
+    with server.client() as client:
         [before] = client.config_get(option).values()
         client.config_set(option, value)
     yield
-    with system.client() as client:
+    with server.client() as client:
         client.config_set(option, before)
 
 

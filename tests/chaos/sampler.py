@@ -4,8 +4,11 @@ import threading
 import time
 from typing import NamedTuple, Self
 
-from tests.chaos.system import KEYS, PARTITIONS
-from tests.servers import Redis, Server
+import redis
+from status_tracker.keys import Keys
+
+from tests.chaos.sites import PARTITIONS, Site
+from tests.servers import Redis
 
 EVERY = 0.02
 """Seconds between two looks: no figure is more exact than that."""
@@ -31,15 +34,15 @@ class Sample(NamedTuple):
 class Sampler:
     """Takes samples in a thread of its own, on a connection of its own."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, site: Site) -> None:
         self.samples: list[Sample] = []
-        self._server = server
+        self._site = site
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler")
 
     def __enter__(self) -> Self:
-        with self._server.client() as client:
-            self.samples.append(sample(client))
+        with self._site.client() as client:
+            self.samples.append(sample(client, self._site.keys))
         self._thread.start()
         return self
 
@@ -53,23 +56,26 @@ class Sampler:
         return self.samples[-1]
 
     def _run(self) -> None:
-        with self._server.client() as client:
+        with self._site.client() as client:
             while not self._ending.wait(EVERY):
-                self.samples.append(sample(client))
+                self.samples.append(sample(client, self._site.keys))
 
 
-def sample(client: Redis) -> Sample:
-    """Look once, at everything in the same moment."""
+def sample(client: Redis, keys: Keys) -> Sample:
+    """Look once, at everything on a server in the same moment."""
     numbers = range(PARTITIONS)
-    pipeline = client.pipeline(transaction=True)
-    pipeline.zrange(KEYS.workers, 0, -1)
-    pipeline.mget([KEYS.lease(number) for number in numbers])
+    pipeline = client.pipeline(transaction=not isinstance(client, redis.RedisCluster))
+    pipeline.zrange(keys.workers, 0, -1)
     for number in numbers:
-        pipeline.hget(KEYS.partition(number).partition, "cursor")
+        pipeline.get(keys.lease(number))
     for number in numbers:
-        pipeline.xrevrange(KEYS.events(number), count=1)
-    workers, owners, *rest = pipeline.execute()
-    cursors, newest = rest[:PARTITIONS], rest[PARTITIONS:]
+        pipeline.hget(keys.partition(number).partition, "cursor")
+    for number in numbers:
+        pipeline.xrevrange(keys.events(number), count=1)
+    workers, *rest = pipeline.execute()
+    owners, cursors, newest = (
+        rest[begin : begin + PARTITIONS] for begin in range(0, len(rest), PARTITIONS)
+    )
     unread = tuple(
         bool(entries) and entries[0][0] != cursor
         for cursor, entries in zip(cursors, newest, strict=True)

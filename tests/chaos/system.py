@@ -1,19 +1,16 @@
-"""A system to do harm to: a server, workers that share its work, and the ways between."""
+"""A system to do harm to: one or more servers, and workers that share their work."""
 
 import signal
 from contextlib import ExitStack
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from status_tracker.keys import Keys
 
 from tests.acceptance.tracker import Tracker
-from tests.proxy import Proxy
+from tests.chaos.sites import PARTITIONS, Layout, site
 from tests.servers import Redis, Server
-
-KEYS = Keys("status", "single")
-PARTITIONS = 4
 
 
 class FindingError(Exception):
@@ -29,43 +26,15 @@ class Pace(NamedTuple):
     """Milliseconds."""
 
 
-COMMIT = f"\r\n{KEYS.partition(0).changes}\r\n".encode()
-"""What a commit has on the wire, whether its script is sent by hash or whole, and nothing else."""
-
-
-class Way(Proxy):
-    """The way between one worker and the server."""
-
-    def __init__(self, behind: Server) -> None:
-        super().__init__(behind)
-        self._freezes = False
-
-    @property
-    def frozen(self) -> bool:
-        """Whether nothing gets through."""
-        return not self.flows.is_set()
-
-    def freeze_at_commit(self) -> None:
-        """Freeze as soon as a commit comes, with the commit on the way."""
-        self._freezes = True
-
-    def take_wanted(self, said: bytes, new: int) -> bytes:
-        """Look at what is about to be passed on to the server, and hold it back."""
-        if self._freezes and COMMIT in said[-new - len(COMMIT) :]:
-            self._freezes = False
-            self.freeze()
-            self.flows.wait()
-        return super().take_wanted(said, new)
-
-
 class Worker(Tracker):
     """One process of the fleet, which may be stopped for a while."""
 
-    def __init__(self, name: str, folder: Path, url: str, pace: Pace) -> None:
+    def __init__(self, name: str, folder: Path, keys: Keys, url: str, pace: Pace) -> None:
         super().__init__(
             folder,
             STATUS_NAME=name,
             STATUS_REDIS_URL=url,
+            STATUS_LAYOUT=keys.layout,
             STATUS_LEASE_TTL=f"{pace.ttl}ms",
             STATUS_HEARTBEAT=f"{pace.heartbeat}ms",
             # Nothing may be trimmed that is to be compared.
@@ -90,28 +59,25 @@ class Worker(Tracker):
 
 
 class System:
-    """A server on loopback and so many workers, each of which has its own way to it."""
+    """Servers on loopback, workers that share their work, and the ways between."""
 
-    def __init__(self, binary: Path, folder: Path, *, workers: int, pace: Pace) -> None:
-        # With `everysec` a write waits for the last one's fsync, and replies do not wait for the
-        # write: a kill loses what was answered. With `no` it is the kernel's before the reply.
-        self.server = Server(
-            binary, folder / "server", "--appendonly", "yes", "--appendfsync", "no"
-        )
+    def __init__(
+        self, binary: Path, folder: Path, *, workers: int, pace: Pace, layout: Layout = "single"
+    ) -> None:
+        self.layout = layout
+        self.site = site(layout, binary, folder, workers=workers)
+        self.keys = self.site.keys
         self.pace = pace
-        self.ways: list[Way] = []
         self.workers: list[Worker] = []
         self._folders = [folder / f"worker-{number}" for number in range(workers)]
         self._births = count(1)
+        self._turns = cycle(range(PARTITIONS))
         self._ending = ExitStack()
 
     def __enter__(self) -> Self:
         with self._ending:
-            # A server in the middle of a fault may not hear of a SIGTERM.
-            self._ending.callback(self.server.stop, signal.SIGKILL)
-            self.server.start()
+            self._ending.enter_context(self.site)
             for number in range(len(self._folders)):
-                self.ways.append(self._ending.enter_context(Way(self.server)))
                 self.workers.append(self._worker(number))
             self._ending = self._ending.pop_all()
         return self
@@ -123,7 +89,7 @@ class System:
         folder = self._folders[number]
         # A new name each time: one that comes back under its old name owns its leases already.
         name = f"{folder.name}.{next(self._births)}"
-        worker = Worker(name, folder, self.ways[number].url, self.pace)
+        worker = Worker(name, folder, self.keys, self.site.url(number), self.pace)
         self._ending.callback(worker.kill)
         return worker
 
@@ -133,12 +99,20 @@ class System:
 
     def client(self) -> Redis:
         """Return a client that goes through no proxy."""
-        return self.server.client()
+        return self.site.client()
+
+    def in_turn(self) -> int:
+        """Return the number of a partition: that after the last one."""
+        return next(self._turns)
+
+    def victim(self) -> Server:
+        """Return the server of the next partition, if there are several."""
+        return self.site.server_of(self.in_turn())
 
     @property
     def swallowed(self) -> int:
         """How many replies were lost on their way."""
-        return sum(way.swallowed for way in self.ways)
+        return sum(way.swallowed for way in self.site.ways)
 
     @property
     def log(self) -> str:

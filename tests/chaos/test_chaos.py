@@ -5,20 +5,25 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from status_tracker.keys import Keys
 
 from tests.chaos import faults
 from tests.chaos.effects import check
 from tests.chaos.producer import producing
-from tests.chaos.round import play, settle
+from tests.chaos.round import harm, play, settle
 from tests.chaos.sampler import sample
-from tests.chaos.schedule import schedule
-from tests.chaos.system import KEYS, PARTITIONS, Pace, System
+from tests.chaos.schedule import of_server, schedule
+from tests.chaos.sites import PARTITIONS, Layout
+from tests.chaos.system import Pace, System
 from tests.servers import Redis, binaries, wait_until
 
 PACE = Pace(ttl=1_000, heartbeat=100)
+
+KEYS = Keys("status", "single")
 
 RATE = 2_000.0
 """Updates per second."""
@@ -29,7 +34,7 @@ def system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[System]:
     """Two workers, each of which reads its share."""
     with System(request.param[1], tmp_path, workers=2, pace=PACE) as system:
         with system.client() as client:
-            wait_until(lambda: len(sample(client).workers) == 2 and sample(client).balanced)
+            wait_until(lambda: (seen := sample(client, KEYS)).balanced and len(seen.workers) == 2)
         yield system
 
 
@@ -55,7 +60,7 @@ def answered(error: str) -> Callable[[System], int]:
 
 def starts(system: System) -> int:
     """Count how often the server was ready."""
-    log = (system.server.folder / "server.log").read_text()
+    log = (system.victim().folder / "server.log").read_text()
     return log.count("Ready to accept connections")
 
 
@@ -79,6 +84,7 @@ PROOFS: dict[faults.ServerFault, Callable[[System], int]] = {
     faults.server_read_only: said("read only replica"),
     faults.server_busy: said("BUSY"),
     faults.scripts_flushed: answered("NOSCRIPT"),
+    faults.groups_destroyed: said("recreated group"),
     faults.database_flushed: said("missing or replaced"),
 }
 """What grows only where the fault really happened, and was met by a worker."""
@@ -92,7 +98,7 @@ def entries(client: Redis) -> int:
 
 def owners(client: Redis) -> set[str | None]:
     """Return the names that the leases hold; None where one is free."""
-    return {*sample(client).owners}
+    return {*sample(client, KEYS).owners}
 
 
 @pytest.mark.parametrize(("fault", "proof"), PROOFS.items(), ids=map(faults.name, PROOFS))
@@ -102,7 +108,7 @@ def test_a_fault_of_the_server(
     proof: Callable[[System], int],
 ) -> None:
     """No effect is lost, doubled or reordered, and the work goes on as soon as it can."""
-    with producing(system.server, 1, RATE) as producer:
+    with producing(system.site.server_of, system.keys, 1, RATE) as producer:
         with system.client() as client:
             wait_until(lambda: entries(client) > 500)
         before = proof(system)
@@ -112,7 +118,7 @@ def test_a_fault_of_the_server(
         wait_until(lambda: producer.added > added)
     settle(system)
     with system.client() as client:
-        check(client, producer.added, flushed=fault is faults.database_flushed)
+        check(client, system.keys, producer.added, flushed=fault is faults.database_flushed)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +129,10 @@ def test_a_fault_of_the_server(
 def test_a_worker_that_goes(system: System, fault: faults.WorkerFault, ends_with: int) -> None:
     """The other one takes over, and gives back when a new one comes."""
     victim = system.workers[0]
-    with producing(system.server, 1, RATE) as producer, system.client() as client:
+    with (
+        producing(system.site.server_of, system.keys, 1, RATE) as producer,
+        system.client() as client,
+    ):
         wait_until(lambda: entries(client) > 500)
         with fault(system, 0):
             wait_until(lambda: owners(client) == {system.workers[1].name})
@@ -131,7 +140,7 @@ def test_a_worker_that_goes(system: System, fault: faults.WorkerFault, ends_with
         wait_until(lambda: owners(client) == {worker.name for worker in system.workers})
     settle(system)
     with system.client() as client:
-        check(client, producer.added, flushed=False)
+        check(client, system.keys, producer.added, flushed=False)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +151,10 @@ def test_a_worker_that_is_away_for_longer_than_its_lease(
 ) -> None:
     """The other one takes over; what comes of the first one after that has no effect."""
     away, other = system.workers
-    with producing(system.server, 1, RATE) as producer, system.client() as client:
+    with (
+        producing(system.site.server_of, system.keys, 1, RATE) as producer,
+        system.client() as client,
+    ):
         wait_until(lambda: entries(client) > 500)
         with fault(system, 0):
             wait_until(lambda: owners(client) == {other.name})
@@ -152,12 +164,12 @@ def test_a_worker_that_is_away_for_longer_than_its_lease(
         wait_until(lambda: owners(client) == {away.name, other.name})
     settle(system)
     with system.client() as client:
-        check(client, producer.added, flushed=False)
+        check(client, system.keys, producer.added, flushed=False)
 
 
 def test_everything_at_once(tmp_path: Path) -> None:
     """A round of the runner, short, with every fault there is."""
-    report = play(binaries()["valkey"], tmp_path, "4", PACE, mixed=9.0)
+    report = play(binaries()["valkey"], tmp_path, "15", PACE, mixed=8.0)
     of_workers = {"worker killed", "worker stopped", "worker frozen", "worker held up"}
     assert report.faults.keys() == of_workers | {*map(faults.name, PROOFS)}
     assert report.kills >= 10
@@ -184,11 +196,28 @@ def test_a_runner_that_is_ended_leaves_nothing_behind(
         os.killpg(runner.pid, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("layout", ["cluster", "masters"])
+def test_everything_at_once_where_forwards_come_before_commits(
+    tmp_path: Path, layout: Layout
+) -> None:
+    """The same faults, and some of their own; the harm of a round without its calm time."""
+    steps = schedule("15", 3, PACE, 8.0, layout, flush=False)
+    drawn = {step.name for step in chain.from_iterable(steps)}
+    assert drawn >= {*map(faults.name, of_server(layout))}
+    with System(binaries()["valkey"], tmp_path, workers=3, pace=PACE, layout=layout) as system:
+        keys = system.keys
+        with producing(system.site.server_of, keys, 1, RATE) as producer:
+            harm(system, steps)
+        settle(system)
+        with system.client() as client:
+            assert check(client, keys, producer.added, flushed=False).forwards > 1_000
+
+
 def test_a_seed_says_what_is_done() -> None:
     """The same faults, for as long and in the same order, each time; others with another seed."""
 
     def drawn(seed: str) -> list[list[tuple[str, float, float]]]:
-        tracks = schedule(seed, 4, PACE, 60.0, flush=True)
+        tracks = schedule(seed, 4, PACE, 60.0, "single", flush=True)
         return [[(step.name, step.pause, step.hold) for step in steps] for steps in tracks]
 
     assert drawn("1") == drawn("1")

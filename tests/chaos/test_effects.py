@@ -5,13 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from status_tracker.keys import Keys
 
 from tests.acceptance.tracker import drained, tracker
 from tests.chaos.effects import check
 from tests.chaos.producer import BATCH, producing
-from tests.chaos.system import KEYS, FindingError
+from tests.chaos.system import FindingError
 from tests.servers import Redis, Server, wait_until
 
+KEYS = Keys("status", "single")
 OWN = KEYS.partition(0)
 
 
@@ -71,10 +73,10 @@ WRONGS: list[tuple[Callable[[Redis, str], None], str, str]] = [
 def test_what_is_wrong_is_found(server: Server, redis_client: Redis, tmp_path: Path) -> None:
     """An effect that is lost, doubled, in another order or another one; an update that is lost."""
     with tracker(tmp_path, "--redis-url", server.url):
-        with producing(server, 1, 10_000.0) as producer:
+        with producing(lambda _: server, KEYS, 1, 10_000.0) as producer:
             wait_until(lambda: redis_client.xlen(OWN.changes) > 500)
         wait_until(lambda: drained(redis_client, KEYS) and drained(redis_client, KEYS))
-    checked = check(redis_client, producer.added, flushed=False)
+    checked = check(redis_client, KEYS, producer.added, flushed=False)
     assert checked.events >= producer.added
     assert checked.effects > 1_000
 
@@ -83,9 +85,9 @@ def test_what_is_wrong_is_found(server: Server, redis_client: Redis, tmp_path: P
         dump = redis_client.dump(key)
         wrong(redis_client, key)
         with pytest.raises(FindingError, match=f"^{message}"):
-            check(redis_client, producer.added, flushed=False)
+            check(redis_client, KEYS, producer.added, flushed=False)
         redis_client.restore(key, 0, dump, replace=True)
-    check(redis_client, producer.added, flushed=False)
+    check(redis_client, KEYS, producer.added, flushed=False)
 
     with pytest.raises(FindingError, match="are in no stream"):
-        check(redis_client, producer.added + BATCH, flushed=False)
+        check(redis_client, KEYS, producer.added + BATCH, flushed=False)

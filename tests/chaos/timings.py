@@ -6,7 +6,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from tests.chaos.sampler import Sample
-from tests.chaos.system import PARTITIONS, Pace
+from tests.chaos.sites import PARTITIONS
+from tests.chaos.system import Pace
 
 
 class Absence(NamedTuple):

@@ -17,6 +17,7 @@ from status_tracker.monitoring.fleet import (
     FleetState,
     PartitionState,
     RejectedState,
+    Totals,
     read_fleet,
 )
 
@@ -81,7 +82,8 @@ async def test_lag_on_the_way(
     assert (seen.cursor, seen.lag) == (ids[1], 3)
     assert seen.lag_seconds == pytest.approx(90, abs=5)
     await partition.turn()
-    assert await first(client) == PartitionState(0, None, ids[-1], 0, 0, None)
+    totals = Totals(applied=1, duplicates=4)
+    assert await first(client) == PartitionState(0, None, ids[-1], 0, 0, None, totals)
 
 
 async def test_lag_of_a_stream_without_a_group(
@@ -214,6 +216,39 @@ async def test_rejected_entries(client: WorkerClient, redis_client: Redis) -> No
     for number in range(3):
         redis_client.xadd(keys.partition(number).rejected, {"reason": "stale"})
     assert (await read_fleet(client, keys, 4)).rejected == RejectedState(kept=3, dropped=7)
+
+
+async def test_totals(client: WorkerClient, redis_client: Redis, line: Callable[..., Line]) -> None:
+    """What became of each partition's entries, what was trimmed away, and how many streams went."""
+    partition = line()
+    await partition.attach()
+    for data in (update(id_in(0), "pending"), update(id_in(1), "pending"), "no JSON", "{}"):
+        redis_client.xadd(KEYS.events(0), {"data": data})
+    await partition.turn()
+    add(redis_client, 2)
+    redis_client.xtrim(KEYS.events(0), maxlen=0)
+    await partition.attach()
+    rejected = {"invalid": 1, "malformed": 1}
+    assert (await first(client)).totals == Totals(applied=1, forwarded=1, rejected=rejected, lost=2)
+    redis_client.delete(KEYS.events(0))
+    redis_client.xadd(KEYS.events(0), {"data": "{}"}, id="1-1")
+    await partition.attach()
+    seen, other = (await read_fleet(client, KEYS, 2)).partitions
+    assert (seen.totals.epoch, seen.totals.applied) == (1, 1)
+    assert other.totals == Totals()
+
+
+async def test_totals_that_somebody_spoilt(client: WorkerClient, redis_client: Redis) -> None:
+    """A look does not fail because of them; a reason is whatever stands there."""
+    spoilt = {
+        "applied": "many",
+        "lost": "-1",
+        "epoch": "",
+        b"rejected:\xff": "7",
+        "from:1": "0/1-1",
+    }
+    redis_client.hset(KEYS.partition(0).partition, mapping=spoilt)
+    assert (await first(client)).totals == Totals(rejected={r"\xff": 7})
 
 
 async def test_bytes_that_are_no_text(

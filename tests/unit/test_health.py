@@ -1,10 +1,12 @@
 """When a deployment is well, and what is said when it is not."""
 
+import msgspec
 import pytest
 from status_tracker.monitoring.fleet import (
     FleetState,
     PartitionState,
     RejectedState,
+    Totals,
     WorkerState,
 )
 from status_tracker.monitoring.health import MaxLag, report
@@ -143,3 +145,17 @@ def test_a_cursor_that_is_none(cursor: str) -> None:
 def test_rejected_entries_are_no_problem() -> None:
     """What a producer does wrong must not call for whoever runs the workers."""
     assert problems("0", view(), dropped=10**6) == []
+
+
+def test_entries_that_were_lost() -> None:
+    """Nothing can be done about them any more, but about the next ones: no problem, but a note."""
+    views = [view(0), view(1), view(2)]
+    lost = [msgspec.structs.replace(views[n], totals=Totals(lost=n * 1_000 + 1)) for n in (0, 2)]
+    found = report(
+        FleetState([lost[0], views[1], lost[1]], [], RejectedState(0, 0)), None, lease_ttl=1
+    )
+    way_out = "trim below the last-delivered ID of its group only"
+    assert found.notes == [
+        f"partition 0 has lost 1 entry, trimmed or deleted before it was read: {way_out}",
+        f"partition 2 has lost 2,001 entries, trimmed or deleted before they were read: {way_out}",
+    ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -93,7 +94,7 @@ async def _watch(
             except (ConfigError, UnavailableError) as error:
                 if code is None and isinstance(error, ConfigError):
                     raise
-                found = Report(False, [f"{error}; trying again"], [], [], None)
+                found = Report(False, [f"{error}; trying again"], [], [], [], None)
                 code = error.exit_code
             show(found)
             await asyncio.sleep(EVERY)
@@ -128,6 +129,8 @@ def _draw(live: Live, found: Report) -> None:
 def _lines(found: Report) -> Iterator[RenderableType]:
     for problem in found.problems:
         yield Text(escaped(problem), "red")
+    for note in found.notes:
+        yield Text(note, "yellow")
 
 
 def _tables(found: Report) -> Iterator[RenderableType]:
@@ -137,8 +140,13 @@ def _tables(found: Report) -> Iterator[RenderableType]:
         yield ""
         yield _workers(found.workers)
         yield ""
+        yield _totals(found.partitions)
+        yield ""
     if found.rejected:
         yield f"rejected entries: {found.rejected.kept:,} kept, {found.rejected.dropped:,} dropped"
+        reasons = _reasons(found.partitions)
+        if reasons:
+            yield Text(f"rejected so far: {reasons}")
         yield ""
 
 
@@ -159,6 +167,28 @@ def _partitions(views: list[PartitionState]) -> Table:
             "" if view.lease_left is None else _seconds(view.lease_left),
         )
     return rows
+
+
+def _totals(views: list[PartitionState]) -> Table:
+    rows = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    names = ("partition", "applied", "duplicates", "forwarded", "rejected", "lost", "epoch")
+    for name in names:
+        rows.add_column(name, justify="right", overflow="fold")
+    for view in views:
+        totals = view.totals
+        rejected = sum(totals.rejected.values())
+        became = (totals.applied, totals.duplicates, totals.forwarded, rejected)
+        counts = (*became, totals.lost, totals.epoch)
+        rows.add_row(str(view.number), *(f"{count:,}" for count in counts))
+    return rows
+
+
+def _reasons(views: list[PartitionState]) -> str:
+    """Say how many entries were rejected for which reason, the most frequent one first."""
+    sums: Counter[str] = Counter()
+    for view in views:
+        sums.update(view.totals.rejected)
+    return ", ".join(f"{count:,} {escaped(reason)}" for reason, count in sums.most_common())
 
 
 def _workers(views: list[WorkerState]) -> Table:

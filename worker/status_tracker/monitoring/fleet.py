@@ -21,6 +21,23 @@ _NO_KEY = -2
 
 _ENTRY_ID = re.compile(r"\d+-\d+")
 
+_REJECTED = b"rejected:"
+"""What stands before a reason in the name of a field."""
+
+
+class Totals(Struct, frozen=True):
+    """What became of a partition's entries, since its hash was created."""
+
+    applied: int = 0
+    duplicates: int = 0
+    forwarded: int = 0
+    rejected: dict[str, int] = {}
+    """Reason → how many."""
+    lost: int = 0
+    """Entries that somebody trimmed or deleted before they were read."""
+    epoch: int = 0
+    """How often the stream was replaced by one whose IDs may be smaller."""
+
 
 class PartitionState(Struct, frozen=True):
     """What the keys say about a partition."""
@@ -35,6 +52,7 @@ class PartitionState(Struct, frozen=True):
     """For how long the first of them has been waiting, by the server's clock."""
     lease_left: float | None
     """Seconds until the lease runs out; None without an owner, or where it does not run out."""
+    totals: Totals = Totals()
 
     @property
     def is_cursor_an_id(self) -> bool:
@@ -73,10 +91,15 @@ class _Replies(Struct):
 
     owner: bytes | None
     lease_left: int
-    fields: list[bytes | None]
-    """Of the partition's hash: its cursor, and how many rejected entries were dropped."""
+    flat: list[bytes]
+    """The partition's hash: ``[field, value, …]``"""
     groups: list[list[Any]] | None
     """``[[field, value, …], …]``"""
+
+    @property
+    def fields(self) -> dict[bytes, bytes]:
+        """The partition's hash."""
+        return dict(zip(self.flat[::2], self.flat[1::2], strict=True))
 
     @property
     def group(self) -> dict[bytes, Any]:
@@ -87,13 +110,30 @@ class _Replies(Struct):
     @property
     def cursor(self) -> bytes | None:
         """The ID of the last entry applied, if the hash has one."""
-        return self.fields[0]
+        return self.fields.get(b"cursor")
 
     @property
     def dropped(self) -> int:
-        """How many rejected entries the cap dropped; 0 where somebody wrote something else."""
-        found = self.fields[1] or b""
-        return int(found) if re.fullmatch(rb"\d{1,18}", found) else 0
+        """How many rejected entries the cap dropped."""
+        return _number(self.fields.get(b"rejected_dropped"))
+
+    @property
+    def totals(self) -> Totals:
+        """What became of the entries."""
+        fields = self.fields
+        rejected = {
+            decoded(field.removeprefix(_REJECTED)): _number(fields[field])
+            for field in sorted(fields)
+            if field.startswith(_REJECTED)
+        }
+        return Totals(
+            applied=_number(fields.get(b"applied")),
+            duplicates=_number(fields.get(b"duplicates")),
+            forwarded=_number(fields.get(b"forwarded")),
+            rejected=rejected,
+            lost=_number(fields.get(b"lost")),
+            epoch=_number(fields.get(b"epoch")),
+        )
 
     @property
     def position(self) -> str:
@@ -147,7 +187,7 @@ def _about(keys: Keys, number: int) -> Iterator[Command]:
     """Yield the commands whose replies are a partition's `_Replies`."""
     yield "GET", keys.lease(number)
     yield "PTTL", keys.lease(number)
-    yield "HMGET", keys.partition(number).partition, "cursor", "rejected_dropped"
+    yield "HGETALL", keys.partition(number).partition
     yield "XINFO", "GROUPS", keys.events(number)
 
 
@@ -176,6 +216,7 @@ def _partition(number: int, replies: _Replies, unread: list[Any], now: int) -> P
         replies.group.get(b"lag") if unread else 0,
         waits / 1000,
         replies.lease_left / 1000 if owner is not None and replies.lease_left >= 0 else None,
+        replies.totals,
     )
 
 
@@ -194,6 +235,11 @@ def _workers(
     for name, heartbeat in sorted(scores.items()):
         age = now - min(max(heartbeat, 0.0), now)
         yield WorkerState(name, age / 1000, held.get(name, []))
+
+
+def _number(raw: bytes | None) -> int:
+    """Return a count; 0 where there is none, or somebody wrote something else."""
+    return int(raw) if raw and re.fullmatch(rb"\d{1,18}", raw) else 0
 
 
 def _text(raw: bytes | None) -> str | None:

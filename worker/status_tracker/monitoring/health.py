@@ -55,6 +55,8 @@ class Report(Struct, frozen=True):
 
     healthy: bool
     problems: list[str]
+    notes: list[str]
+    """What somebody should do, although it is past: it makes nothing unhealthy."""
     partitions: list[PartitionState]
     workers: list[WorkerState]
     rejected: RejectedState | None
@@ -68,7 +70,8 @@ def report(fleet: FleetState, max_lag: MaxLag | None, *, lease_ttl: float) -> Re
     each other, too.
     """
     problems = list(_problems(fleet, max_lag, lease_ttl))
-    return Report(not problems, problems, fleet.partitions, fleet.workers, fleet.rejected)
+    notes = list(_notes(fleet))
+    return Report(not problems, problems, notes, fleet.partitions, fleet.workers, fleet.rejected)
 
 
 def _problems(fleet: FleetState, max_lag: MaxLag | None, lease_ttl: float) -> Iterator[str]:
@@ -93,6 +96,17 @@ def _problems(fleet: FleetState, max_lag: MaxLag | None, lease_ttl: float) -> It
         excess = max_lag and max_lag.excess(view)
         if excess:
             yield f"partition {view.number} lags by {excess}"
+
+
+def _notes(fleet: FleetState) -> Iterator[str]:
+    for view in fleet.partitions:
+        lost = view.totals.lost
+        if lost:
+            what, were = ("entry", "it was") if lost == 1 else ("entries", "they were")
+            yield (
+                f"partition {view.number} has lost {lost:,} {what}, trimmed or deleted before "
+                f"{were} read: trim below the last-delivered ID of its group only"
+            )
 
 
 def _held_by_nobody(view: PartitionState, age: float | None) -> str:
