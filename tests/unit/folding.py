@@ -54,7 +54,7 @@ class Folder:
         entity = (self._kinds[type(update)], update.id)
         history = self.histories.get(entity)
         held = history[-1] if history else self.corrupt.get(entity)
-        outcome = self._folds[entity[0]](held, update, received)
+        outcome = self._folds[entity[0]].apply(held, update, received)
         if outcome is DUPLICATE:
             return "duplicate"
         if isinstance(outcome, Rejection):

@@ -59,7 +59,7 @@ class Fold:
         self._max_clock_skew = rules.max_clock_skew
         self._clock_skew = rules.clock_skew
 
-    def __call__(  # noqa: C901 - see below
+    def apply(  # noqa: C901 - see below
         self, status: Status | Corrupt | None, update: Update, received: int
     ) -> Outcome:
         """Apply an update to the status of its entity.

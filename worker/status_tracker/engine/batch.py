@@ -5,14 +5,14 @@ entries → decode → fold, which asks for the statuses it does not know → ba
 
 import re
 from collections import defaultdict
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct, field
 
 from status_tracker.decode import FROM, Decoder, Entry, find_data, invalid_id
 from status_tracker.engine.statuses import Effects, StatusCache, Statuses
-from status_tracker.fold import DUPLICATE, Corrupt, Fold
+from status_tracker.fold import DUPLICATE, Corrupt, Fold, Outcome
 from status_tracker.keys import partition_of
 from status_tracker.models import Change, Rejection, Status, Update
 from status_tracker.rules import Rules
@@ -85,7 +85,7 @@ class Batch(Struct):
 class _Place(NamedTuple):
     """Where the fold reads and writes the entities of one kind."""
 
-    fold: Fold
+    fold: Callable[[Status | Corrupt | None, Update, int], Outcome]
     known: dict[str, Status]
     after: dict[str, Status]
     without: dict[str, Corrupt | None]
@@ -177,7 +177,7 @@ class BatchBuilder:
             changed[entity_id] = outcome
             start = None if status is None else status.phase
             if start != outcome.phase:
-                forced = update.force and fold.is_forced(start, outcome.phase)
+                forced = update.force and self._folds[kind].is_forced(start, outcome.phase)
                 batch.changes.append(
                     _change(outcome, kind, entity_id, start, entry_id.decode(), forced=forced)
                 )
@@ -200,7 +200,7 @@ class BatchBuilder:
         statuses, fold = self._cache.of(kind), self._folds[kind]
         begins = frozenset() if self._pessimistic else fold.initial
         after = self.batch.effects[kind].after
-        return _Place(fold, statuses.known, after, statuses.without, begins, kind)
+        return _Place(fold.apply, statuses.known, after, statuses.without, begins, kind)
 
     def _unknown(
         self, updates: Sequence[Update | Rejection], allowed: int, current: Update
