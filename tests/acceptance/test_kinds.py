@@ -1,5 +1,9 @@
-"""Kinds of a deployment's own, through kills and a cluster, compared with the model key by key."""
+"""Kinds of a deployment's own, through kills, compared with the model key by key.
 
+`test_cluster.py` has them on a cluster.
+"""
+
+import tomllib
 from functools import partial
 from pathlib import Path
 
@@ -8,9 +12,8 @@ from status_tracker.settings import default_file
 
 from tests.acceptance.producers import PATHS, produce
 from tests.acceptance.tracker import assert_as_modelled, drained, tracker
-from tests.clusters import ServerCluster
-from tests.model import KINDS, Document, Model
-from tests.servers import Redis, Server, binaries, wait_until
+from tests.model import KINDS, Document
+from tests.servers import Redis, Server, wait_until
 
 HISTORY = 5
 
@@ -25,18 +28,7 @@ transitions = { queued = ["rendering", "broken"], rendering = ["done", "broken"]
 retries = { broken = ["queued"] }
 """
 
-OWN_KINDS: dict[str, Document] = {
-    **KINDS,
-    "export": {
-        "phases": ["queued", "rendering", "done", "broken"],
-        "initial": ["queued"],
-        "success": ["done"],
-        "terminal": ["done"],
-        "max_retries": 1,
-        "transitions": {"queued": ["rendering", "broken"], "rendering": ["done", "broken"]},
-        "retries": {"broken": ["queued"]},
-    },
-}
+OWN_KINDS: dict[str, Document] = {**KINDS, **tomllib.loads(EXPORT)}
 
 OWN_PATHS = {**PATHS, "export": ["queued", "rendering", "broken", "queued", "rendering", "done"]}
 
@@ -49,7 +41,7 @@ def rules_file(folder: Path) -> str:
     return str(file)
 
 
-def compare(client: Redis, keys: Keys) -> Model:
+def assert_own_kinds_as_modelled(client: Redis, keys: Keys) -> None:
     """Compare every key with the model, of which all that matters here came to pass."""
     model = assert_as_modelled(client, keys, kinds=OWN_KINDS, history=HISTORY)
     assert {kind for kind, _ in model.statuses} == set(OWN_KINDS)
@@ -58,7 +50,6 @@ def compare(client: Redis, keys: Keys) -> Model:
     assert reasons >= {"superseded", "illegal_transition", "invalid", "malformed", "stale"}
     assert any(change.get("forced") for change in model.changes)
     assert max(map(len, model.histories(HISTORY + 1).values())) > HISTORY, "no list came to its cap"
-    return model
 
 
 def has_changed(client: Redis, key: str, changes: int) -> bool:
@@ -86,29 +77,4 @@ def test_three_kinds_through_kills(server: Server, redis_client: Redis, tmp_path
     with tracker(tmp_path, *options) as last:
         wait_until(lambda: drained(redis_client, keys))
         assert last.stop() == 0
-    compare(redis_client, keys)
-
-
-def test_three_kinds_on_a_cluster(tmp_path: Path) -> None:
-    """A master dies, and a worker too: each partition's keys, lists of changes included, agree."""
-    keys = Keys("status", "cluster")
-    options = ["--layout", "cluster", "--rules", rules_file(tmp_path), "--redis-url"]
-    own = keys.partition(0)
-    with (
-        ServerCluster(binaries()["valkey"], tmp_path / "cluster") as cluster,
-        cluster.client() as client,
-    ):
-        produce(client, keys, seed=1, count=12_000, paths=OWN_PATHS)
-        with (
-            tracker(tmp_path / "one", *options, cluster.seeds) as one,
-            tracker(tmp_path / "two", *options, cluster.seeds) as two,
-        ):
-            wait_until(lambda: client.xlen(own.changes))
-            one.kill()
-            old = cluster.master_of(own.events)
-            cluster.kill(old)
-            cluster.await_failover(own.events, old)
-            produce(client, keys, seed=2, count=2_000, paths=OWN_PATHS)
-            wait_until(lambda: drained(client, keys), within=40)
-            assert two.stop() == 0
-        compare(client, keys)
+    assert_own_kinds_as_modelled(redis_client, keys)

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -155,17 +155,23 @@ def _assert_statuses(client: Redis, keys: Keys, model: Model) -> None:
 
 
 def _assert_index(client: Redis, keys: Keys, model: Model) -> None:
-    """The sets of ids and the counts say what the statuses say; `cluster` has them in parts."""
-    all_own = [keys.partition(number) for number in range(model.partitions)]
-    for kind, table in model.kinds.items():
-        for phase in table["phases"]:
-            sets = {own.phase(kind, phase) for own in all_own}
-            counts = {own.counts(kind) for own in all_own}
-            ids: dict[str, float] = {}
-            for key in sets:
-                ids |= dict(client.zrange(key, 0, -1, withscores=True))
-            assert ids == model.phases.get((kind, phase), {})
-            assert sum(int(client.hget(key, phase) or 0) for key in counts) == len(ids)
+    """The sets of ids and the counts say what the statuses say, each in its own place."""
+    sets: dict[str, dict[str, float]] = defaultdict(dict)
+    counts: dict[str, Counter[str]] = {
+        keys.partition(number).counts(kind): Counter()
+        for number in range(model.partitions)
+        for kind in model.kinds
+    }
+    for (kind, phase), ids in model.phases.items():
+        for entity_id, score in ids.items():
+            own = keys.partition(model.home(entity_id))
+            sets[own.phase(kind, phase)][entity_id] = score
+            counts[own.counts(kind)][phase] += 1
+    there = set(client.scan_iter(count=1000, match=f"{keys.prefix}:phase:*"))
+    assert {key: dict(client.zrange(key, 0, -1, withscores=True)) for key in there} == sets
+    for key, wanted in counts.items():
+        found = {phase: int(count) for phase, count in client.hgetall(key).items()}
+        assert {phase: count for phase, count in found.items() if count} == wanted
 
 
 def _assert_feeds(client: Redis, keys: Keys, model: Model) -> None:
