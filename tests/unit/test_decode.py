@@ -19,7 +19,17 @@ from tests.model import Model
 from tests.unit.deployments import LIMITS
 from tests.unit.folding import read
 
-WHOLE = update("é/✓", "running", NOW + 0.5, progress=0.5, errorMessage="é", restart=True, x=[None])
+WHOLE = update(
+    "é/✓",
+    "running",
+    NOW + 0.5,
+    progress=0.5,
+    errorMessage="é",
+    restart=True,
+    attempt=2,
+    force=False,
+    x=[None],
+)
 
 
 def reason_of(data: bytes) -> str | None:
