@@ -10,7 +10,7 @@ from status_tracker.engine.statuses import StatusCache
 from status_tracker.engine.store import Store
 from status_tracker.keys import Keys, Layout, PartitionKeys
 from status_tracker.lua.commit import StatusChangedError
-from status_tracker.rules import load_rules
+from status_tracker.rules import Rules, load_rules
 from status_tracker.settings import default_file
 
 MAX_EVENT_BYTES = 65_536
@@ -22,6 +22,7 @@ RULES = load_rules(default_file("rules.toml"))
 def builder(
     *,
     stream: str,
+    rules: Rules = RULES,
     number: int = 0,
     partitions: int = 1,
     live_statuses: int = 1_000,
@@ -29,8 +30,8 @@ def builder(
 ) -> BatchBuilder:
     """Return what folds the entries of a partition."""
     return BatchBuilder(
-        RULES,
-        StatusCache(RULES, capacity=live_statuses, size=live_bytes),
+        rules,
+        StatusCache(rules, capacity=live_statuses, size=live_bytes),
         stream=stream,
         number=number,
         partitions=partitions,
@@ -87,6 +88,7 @@ def server_line(
     client: Client,
     number: int = 0,
     *,
+    rules: Rules = RULES,
     layout: Layout = "single",
     partitions: int = 4,
     max_changes: int = 1_000_000,
@@ -99,8 +101,9 @@ def server_line(
         client,
         keys,
         number,
-        rules=RULES,
+        rules=rules,
         max_changes=max_changes,
         max_rejected=max_rejected,
     )
-    return Line(store, own, builder(stream=own.events, number=number, partitions=partitions))
+    folding = builder(stream=own.events, rules=rules, number=number, partitions=partitions)
+    return Line(store, own, folding)

@@ -143,6 +143,15 @@ class Model:
             found.setdefault((kind, status["phase"]), {})[entity_id] = score
         return found
 
+    def histories(self, most: int) -> dict[Entity, list[Document]]:
+        """Each entity's last changes, newest first, so many at most; without any is no item."""
+        found: dict[Entity, list[Document]] = {}
+        for change in reversed(self.changes):
+            kept = found.setdefault((change["kind"], change["id"]), [])
+            if len(kept) < most:
+                kept.append(change)
+        return {entity: kept for entity, kept in found.items() if kept}
+
     def home(self, entity_id: str) -> int:
         """Return the partition that an entity belongs to."""
         return zlib.crc32(entity_id.encode("utf-8")) % self.partitions

@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from status_tracker.keys import Keys, partition_of
 
@@ -22,21 +22,28 @@ PATHS = {
     ],
     "asset": ["uploading", "waiting", "processing", "processing", "ready", "deleting", "deleted"],
 }
-PHASES = {kind: sorted(set(path)) for kind, path in PATHS.items()}
+"""The life that most entities of a kind lead, over and over."""
 BAD = [
     b"",
     b"hello",
     b"\xff\x00",
     b'{"kind":"task"}',
     b'{"kind":"task","id":"a b","phase":"pending"}',
+    b'{"kind":"nobody","id":"a","phase":"pending","updatedAt":1700000000000}',
+    b'{"kind":"task","id":"a","phase":"pending","updatedAt":1700000000000,"attempt":0}',
+    b'{"kind":"asset","id":"a","phase":"ready","updatedAt":1700000000000,"force":"yes"}',
 ]
 
 
-def updates(seed: int, count: int) -> Iterator[bytes]:
-    """Yield updates: most are an entity's next step; others repeat, skip, come late, or are bad."""
+def updates(seed: int, count: int, paths: Mapping[str, list[str]] = PATHS) -> Iterator[bytes]:
+    """Yield updates: most are an entity's next step; others repeat, skip, come late, or are bad.
+
+    Some have an attempt, which counts an entity's lives, or one that is over; some have force.
+    """
     chance = random.Random(seed)
     at = int(time.time() * 1000) - count - 60_000
-    ids = [(kind, f"{seed}-{number}é") for kind in PATHS for number in range(count // 16)]
+    entities = count // (8 * len(paths))
+    ids = [(kind, f"{seed}-{number}é") for kind in paths for number in range(entities)]
     steps = dict.fromkeys(ids, 0)
     last = b""
     for _ in range(count):
@@ -47,11 +54,12 @@ def updates(seed: int, count: int) -> Iterator[bytes]:
         elif luck > 0.03:  # in between: the last one again
             entity = chance.choice(ids)
             kind, entity_id = entity
-            phase = PATHS[kind][steps[entity] % len(PATHS[kind])]
+            life, step = divmod(steps[entity], len(paths[kind]))
+            phase = paths[kind][step]
             if luck > 0.15:
                 steps[entity] += 1
             elif luck > 0.1:
-                phase = chance.choice(PHASES[kind])
+                phase = chance.choice(sorted(set(paths[kind])))
             update = {"kind": kind, "id": entity_id, "phase": phase, "updatedAt": at}
             if chance.random() < 0.1:
                 update["updatedAt"] = at - chance.choice([1, 500, 1500, 0.5])
@@ -61,15 +69,27 @@ def updates(seed: int, count: int) -> Iterator[bytes]:
                 update["errorMessage"] = f"broke at {at}"
             if chance.random() < 0.02:
                 update["restart"] = True
+            if chance.random() < 0.2:
+                update["attempt"] = life + chance.choice([2, 2, 2, 1])  # 1: it is over
+            if chance.random() < (0.02 if step else 0.3):  # the first step leads out of the end
+                update["force"] = True
             last = json.dumps(update).encode()
         yield last
 
 
-def produce(client: Redis, keys: Keys, seed: int, count: int, partitions: int = 4) -> None:
+def produce(
+    client: Redis,
+    keys: Keys,
+    seed: int,
+    count: int,
+    partitions: int = 4,
+    *,
+    paths: Mapping[str, list[str]] = PATHS,
+) -> None:
     """Add updates to their streams; some to the wrong one, some with no `data`."""
     chance = random.Random(seed)
     pipeline = client.pipeline(transaction=False)
-    for number, data in enumerate(updates(seed, count), start=1):
+    for number, data in enumerate(updates(seed, count, paths), start=1):
         try:
             home = partition_of(json.loads(data)["id"], partitions)
         except (ValueError, KeyError):

@@ -11,6 +11,7 @@ from redis.crc import key_slot
 from status_tracker.keys import Keys
 
 from tests.acceptance.producers import produce
+from tests.acceptance.test_kinds import OWN_PATHS, assert_own_kinds_as_modelled, rules_file
 from tests.acceptance.tracker import Tracker, assert_as_modelled, drained, tracker
 from tests.clusters import ServerCluster
 from tests.events import NOW, id_in, update
@@ -98,6 +99,32 @@ def test_a_killed_master_is_replaced_under_load(cluster: ServerCluster, client: 
     finally:
         old.start()
         cluster.await_whole()
+
+
+def test_own_kinds_when_a_worker_and_a_master_are_killed(
+    cluster: ServerCluster, client: Redis, tmp_path: Path
+) -> None:
+    """Three kinds with attempts, forces and garbage: every key agrees, histories included."""
+    options = ["--layout", "cluster", "--rules", rules_file(tmp_path), "--redis-url"]
+    own = CLUSTER.partition(0)
+    produce(client, CLUSTER, seed=1, count=12_000, paths=OWN_PATHS)
+    with (
+        tracker(tmp_path / "one", *options, cluster.seeds) as one,
+        tracker(tmp_path / "two", *options, cluster.url) as two,
+    ):
+        wait_until(lambda: client.xlen(own.changes))
+        one.kill()
+        old = cluster.master_of(own.events)
+        cluster.kill(old)
+        try:
+            cluster.await_failover(own.events, old)
+            produce(client, CLUSTER, seed=2, count=2_000, paths=OWN_PATHS)
+            await_drained(client)
+            assert two.stop() == 0
+            assert_own_kinds_as_modelled(client, CLUSTER)
+        finally:
+            old.start()
+            cluster.await_whole()
 
 
 def test_what_a_failover_loses_it_loses_together(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from status_tracker.settings import default_file
 
 from tests.acceptance.tracker import tracker
 from tests.servers import Redis, Server
@@ -22,11 +23,47 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert "nowhere.toml: cannot be read" in refusal(tmp_path, "--config", "nowhere.toml")
 
 
-def test_a_lifecycle_that_cannot_work(tmp_path: Path) -> None:
+KIND = """
+[{0}]
+phases = ["open", {1}"closed"]
+initial = ["open"]
+success = []
+terminal = ["closed"]
+transitions = {{ open = ["closed"] }}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kinds", "named"),
+    [
+        pytest.param(KIND.format("events", ""), "events: ", id="a kind called like a key"),
+        pytest.param(
+            KIND.format("export", '"In Progress", '),
+            "export.phases: 'In Progress'",
+            id="a phase of two words",
+        ),
+        pytest.param(
+            "".join(KIND.format(f"kind{number}", "") for number in range(31)),
+            "33 kinds are too many",
+            id="too many kinds",
+        ),
+        pytest.param(
+            KIND.format("export", '"stuck", '),
+            "export.transitions: nothing leads to stuck",
+            id="a phase that nothing leads to",
+        ),
+        pytest.param(
+            KIND.format("export", "") + 'settled = ["done"]\n',
+            "export.settled: 'done' is no",
+            id="settled in no phase",
+        ),
+    ],
+)
+def test_rules_that_cannot_work(tmp_path: Path, kinds: str, named: str) -> None:
     """File and key are named, before anything is connected."""
     file = tmp_path / "mine.toml"
-    file.write_text("[task]\ninitial = ['begun']\nsuccess = []\nterminal = []\n")
-    assert "mine.toml: " in refusal(tmp_path, "--rules", "mine.toml")
+    file.write_text(default_file("rules.toml").read_text() + kinds)
+    assert f"mine.toml: {named}" in refusal(tmp_path, "--rules", "mine.toml")
 
 
 @pytest.mark.parametrize(

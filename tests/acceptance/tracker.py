@@ -5,14 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from status_tracker.keys import Keys
 
-from tests.model import Model, Rejection, canonical
+from tests.model import KINDS, Document, Model, Rejection, canonical
 from tests.servers import Redis, wait_until
 
 SOON = {"STATUS_LEASE_TTL": "2s", "STATUS_HEARTBEAT": "100ms"}
@@ -91,9 +91,11 @@ def drained(client: Redis, keys: Keys, partitions: int = 4) -> bool:
     return True
 
 
-def model_of(client: Redis, keys: Keys, partitions: int = 4) -> Model:
+def model_of(
+    client: Redis, keys: Keys, partitions: int = 4, *, kinds: Mapping[str, Document] = KINDS
+) -> Model:
     """Feed the streams, as they are on the server, to the model."""
-    model = Model(partitions)
+    model = Model(partitions, kinds=kinds)
     for number in range(partitions):
         for entry_id, fields in client.xrange(keys.events(number)):
             data = fields.get("data")
@@ -102,12 +104,23 @@ def model_of(client: Redis, keys: Keys, partitions: int = 4) -> Model:
     return model
 
 
-def assert_as_modelled(client: Redis, keys: Keys, partitions: int = 4) -> Model:
-    """Compare every status, set, count, change and rejection with the model, and the cursors."""
-    model = model_of(client, keys, partitions)
+def assert_as_modelled(
+    client: Redis,
+    keys: Keys,
+    partitions: int = 4,
+    *,
+    kinds: Mapping[str, Document] = KINDS,
+    history: int = 0,
+) -> Model:
+    """Compare every status, set, count, change and rejection with the model, and the cursors.
+
+    `history` is how many changes are kept of each entity.
+    """
+    model = model_of(client, keys, partitions, kinds=kinds)
     _assert_statuses(client, keys, model)
     _assert_index(client, keys, model)
     _assert_feeds(client, keys, model)
+    _assert_histories(client, keys, model, history)
     for number in range(partitions):
         own = keys.partition(number)
         partition = {"cursor": model.cursors[number], "entries": "0"}
@@ -142,17 +155,23 @@ def _assert_statuses(client: Redis, keys: Keys, model: Model) -> None:
 
 
 def _assert_index(client: Redis, keys: Keys, model: Model) -> None:
-    """The sets of ids and the counts say what the statuses say; `cluster` has them in parts."""
-    all_own = [keys.partition(number) for number in range(model.partitions)]
-    for kind, table in model.kinds.items():
-        for phase in table["phases"]:
-            sets = {own.phase(kind, phase) for own in all_own}
-            counts = {own.counts(kind) for own in all_own}
-            ids: dict[str, float] = {}
-            for key in sets:
-                ids |= dict(client.zrange(key, 0, -1, withscores=True))
-            assert ids == model.phases.get((kind, phase), {})
-            assert sum(int(client.hget(key, phase) or 0) for key in counts) == len(ids)
+    """The sets of ids and the counts say what the statuses say, each in its own place."""
+    sets: dict[str, dict[str, float]] = defaultdict(dict)
+    counts: dict[str, Counter[str]] = {
+        keys.partition(number).counts(kind): Counter()
+        for number in range(model.partitions)
+        for kind in model.kinds
+    }
+    for (kind, phase), ids in model.phases.items():
+        for entity_id, score in ids.items():
+            own = keys.partition(model.home(entity_id))
+            sets[own.phase(kind, phase)][entity_id] = score
+            counts[own.counts(kind)][phase] += 1
+    there = set(client.scan_iter(count=1000, match=f"{keys.prefix}:phase:*"))
+    assert {key: dict(client.zrange(key, 0, -1, withscores=True)) for key in there} == sets
+    for key, wanted in counts.items():
+        found = {phase: int(count) for phase, count in client.hgetall(key).items()}
+        assert {phase: count for phase, count in found.items() if count} == wanted
 
 
 def _assert_feeds(client: Redis, keys: Keys, model: Model) -> None:
@@ -179,3 +198,21 @@ def _assert_feeds(client: Redis, keys: Keys, model: Model) -> None:
     for rejection in model.rejected:
         refused[rejection.partition].append(rejection)
     assert rejected == refused
+
+
+def _assert_histories(client: Redis, keys: Keys, model: Model, most: int) -> None:
+    """Each entity has its last changes, newest first, and nobody else has any."""
+    lists = sorted(set(client.scan_iter(count=1000, _type="list")))
+    pipeline = client.pipeline(transaction=False)
+    for key in lists:
+        pipeline.lrange(key, 0, -1)
+    found = {
+        key: [canonical(json.loads(change)) for change in changes]
+        for key, changes in zip(lists, pipeline.execute(), strict=True)
+    }
+    assert found == {
+        keys.partition(model.home(entity_id)).history(kind, entity_id): list(
+            map(canonical, changes)
+        )
+        for (kind, entity_id), changes in model.histories(most).items()
+    }

@@ -15,6 +15,7 @@ from status_tracker.lua.read import read
 
 from tests.events import NOW, id_in, update
 from tests.integration.test_commit import everything, fill
+from tests.integration.test_history import RULES_WITH_HISTORY
 from tests.line import Line, server_line
 from tests.servers import Redis, Server
 
@@ -27,7 +28,7 @@ COMMANDS = [
     *["exists", "type", "get", "set", "del", "mget", "mset", "hget", "hset", "hsetnx", "hgetall"],
     *["zadd", "zrem", "zcard", "zrange", "zrangebyscore", "zremrangebyscore", "time"],
     *["xadd", "xtrim", "xrange", "xrevrange", "xlen", "xsetid", "xinfo|stream", "xinfo|groups"],
-    *["xgroup|create", "xgroup|setid"],
+    *["xgroup|create", "xgroup|setid", "lpush", "ltrim"],
 ]
 
 SCRIPTS = ["attach", "commit", "forward", "create", "heartbeat", "claim", "release", "read"]
@@ -37,8 +38,8 @@ SCRIPTS = ["attach", "commit", "forward", "create", "heartbeat", "claim", "relea
 async def prepared(name: str, server: Server, client: Client) -> AsyncIterator[Call]:
     """Bring the keys into a state in which a script has much to do; yield what calls it."""
     whole = connect(server.url)
-    ready: Line = server_line(whole, layout="cluster")
-    limited: Line = server_line(client, layout="cluster")
+    ready: Line = server_line(whole, rules=RULES_WITH_HISTORY, layout="cluster")
+    limited: Line = server_line(client, rules=RULES_WITH_HISTORY, layout="cluster")
     leases = Leases(client, KEYS, 4, name="me", ttl=10_000)
     await ready.attach()
     with server.client() as direct:
@@ -107,7 +108,7 @@ async def test_a_script_that_may_not_do_everything_does_nothing(
         redis_client.acl_deluser("limited")
 
 
-@pytest.mark.parametrize("other", ["string", "hash", "zset", "stream", "missing"])
+@pytest.mark.parametrize("other", ["string", "hash", "zset", "stream", "list", "missing"])
 @pytest.mark.parametrize("name", SCRIPTS)
 async def test_a_script_with_a_key_of_another_type_does_nothing(
     server: Server, redis_client: Redis, name: str, other: str
@@ -142,3 +143,5 @@ def put(client: Redis, key: str, kind: str) -> None:
             client.zadd(key, {"not this": 1})
         case "stream":
             client.xadd(key, {"not": "this"})
+        case "list":
+            client.lpush(key, "not this")

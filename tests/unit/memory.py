@@ -29,9 +29,10 @@ T = TypeVar("T")
 
 
 class MemoryStore:
-    """The keys of partition 0."""
+    """The keys of partition 0, of whose entities so many changes are kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, history: int = 0) -> None:
+        self.history = history
         self.entries: list[Entry] = []
         self.last = (0, 0)
         self.cursor = "0-0"
@@ -41,6 +42,7 @@ class MemoryStore:
         self.phases: dict[str, dict[str, float]] = {}
         self.counts: dict[str, dict[str, int]] = {}
         self.changes: list[object] = []
+        self.histories: dict[str, list[object]] = {}
         self.rejected: list[tuple[str, str, bytes]] = []
         self.forwards: list[tuple[str, bytes, str]] = []
         self.loaded: list[tuple[str, str]] = []
@@ -103,7 +105,7 @@ class MemoryStore:
     async def commit(self, batch: Batch) -> int:
         """Write a batch as the script does; refuse it as the script does."""
         await asyncio.sleep(0)
-        keys, args = arguments(batch)
+        keys, args = arguments(batch, self.history)
         _, packed, *raw = args
         assert isinstance(packed, bytes)
         self._write(keys, msgspec.msgpack.decode(packed, type=Payload), raw)
@@ -112,7 +114,8 @@ class MemoryStore:
     def _write(self, keys: list[str], batch: Payload, raw: Sequence[str | bytes]) -> None:
         counts, rest = keys[4 : 4 + batch.counts], keys[4 + batch.counts :]
         statuses, rest = rest[: len(batch.documents)], rest[len(batch.documents) :]
-        phases, forwards = rest[: len(batch.phases)], rest[len(batch.phases) :]
+        phases, rest = rest[: len(batch.phases)], rest[len(batch.phases) :]
+        histories, forwards = rest[: len(batch.histories)], rest[len(batch.histories) :]
         if batch.read_from != self.cursor:
             raise CursorMovedError(self.cursor)
         taken = {OWN.status(*entity) for entity in self.corrupt}
@@ -127,7 +130,11 @@ class MemoryStore:
                 del ids[entity_id]
             ids |= zip(moves.entered[1::2], map(float, moves.entered[::2]), strict=True)
             self.counts.setdefault(counts[moves.counts - 1], {})[moves.phase] = len(ids)
-        self.changes += map(msgspec.json.decode, batch.changes)
+        changes: list[object] = [msgspec.json.decode(each) for each in batch.changes]
+        self.changes += changes
+        for key, numbers in zip(histories, batch.histories, strict=True):
+            newest = [changes[number - 1] for number in reversed(numbers)]
+            self.histories[key] = [*newest, *self.histories.get(key, [])][: batch.history]
         data = [each if isinstance(each, bytes) else each.encode() for each in raw]
         for entry, kept in zip(batch.rejected, data, strict=False):
             self.rejected.append((entry["reason"], entry["id"], kept))
@@ -139,10 +146,12 @@ class MemoryStore:
             self.totals[str(field)] += int(number)
 
 
-def arguments(batch: Batch) -> Call:
+def arguments(batch: Batch, history: int = 0) -> Call:
     """Return what a batch's commit is called with."""
     forwards = {KEYS.events(number): found for number, found in batch.forwards.items()}
-    return commit_call(batch, OWN, forwards, history=0, max_changes=PLENTY, max_rejected=PLENTY)
+    return commit_call(
+        batch, OWN, forwards, history=history, max_changes=PLENTY, max_rejected=PLENTY
+    )
 
 
 class Loop:

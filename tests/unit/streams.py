@@ -12,19 +12,13 @@ from typing import NamedTuple
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-from tests.model import INITIAL, PHASES, RESTARTS, RETRIES, TRANSITIONS, Entity, Model
+from tests.model import Document, Entity, Model
+from tests.unit.deployments import DEPLOYMENTS, Deployment, following
 
 START = 1_700_000_000_000
 
-# "a" and "e1" are at home in partition 1 of 2, the others in partition 0; kinds share an id.
-ENTITIES: list[Entity] = [
-    ("task", "é/✓"),
-    ("asset", "é/✓"),
-    ("task", "09F8B46C"),
-    ("asset", "d"),
-    ("task", "a"),
-    ("asset", "e1"),
-]
+# "a" is at home in partition 1 of 2, the others in partition 0; every kind has all of them.
+IDS = ["é/✓", "d", "a"]
 
 GARBAGE = [
     None,
@@ -37,6 +31,7 @@ GARBAGE = [
     b'{"kind":"asset","id":"d","phase":"running","updatedAt":1700000000000}',
     b'{"kind":"task","id":"a b","phase":"pending","updatedAt":1700000000000}',
     b'{"kind":"task","id":"a","phase":"pending","updatedAt":1700000000}',
+    b'{"kind":"events","id":"d","phase":"on","updatedAt":1700000000000}',
     b'{"kind":"task","id":"a","errorMessage":"' + b"x" * 65_536 + b'"}',
 ]
 
@@ -55,7 +50,11 @@ EXTRAS = [
     Fields(errorMessage=None, progress=None, retries=9),
     Fields(restart=True),
     Fields(restart=True, progress=0.25, errorMessage="again"),
+    Fields(force=False, attempt=None),
 ]
+
+# How far an update's attempt is from that of the status; None is an update without one.
+ATTEMPTS = [*[None] * 6, *[0] * 6, 1, 1, -1, -9]
 
 
 class Event(NamedTuple):
@@ -73,26 +72,39 @@ class Event(NamedTuple):
 class Intent(NamedTuple):
     """What a producer does next, before it is known what state it finds."""
 
-    entity: Entity
+    kind: int
+    id: str
     action: str
     choice: int
     pause: int
     skew: float
+    attempt: int | None
     extras: Fields
 
 
-# Few draws, each from a list: that keeps long streams quick to make, and to shrink.
-_intents = st.builds(
-    Intent,
-    entity=st.sampled_from(ENTITIES),
-    action=st.sampled_from(
-        ["step"] * 12 + ["tick"] * 3 + ["echo", "repeat", "repeat", "jump", "jump", "garbage"]
-    ),
-    choice=st.integers(0, 11),
-    pause=st.sampled_from([1, 1, 0, 20, 1_000, 5_000]),
-    skew=st.sampled_from(SKEWS),
-    extras=st.sampled_from(EXTRAS),
-)
+class Scene(NamedTuple):
+    """A stream, and the deployment that it is made for."""
+
+    deployment: Deployment
+    stream: list[Event]
+
+
+ACTIONS = ["step"] * 12 + ["tick"] * 3 + ["echo", "repeat", "repeat", "jump", "jump", "garbage"]
+
+
+def _intents(actions: list[str]) -> st.SearchStrategy[Intent]:
+    # Few draws, each from a list: that keeps long streams quick to make, and to shrink.
+    return st.builds(
+        Intent,
+        kind=st.integers(0, 5),
+        id=st.sampled_from(IDS),
+        action=st.sampled_from(actions),
+        choice=st.integers(0, 11),
+        pause=st.sampled_from([1, 1, 0, 20, 1_000, 5_000]),
+        skew=st.sampled_from(SKEWS),
+        attempt=st.sampled_from(ATTEMPTS),
+        extras=st.sampled_from(EXTRAS),
+    )
 
 
 def trials(count: int) -> settings:
@@ -102,22 +114,40 @@ def trials(count: int) -> settings:
     return settings(max_examples=count, deadline=None, phases=phases, suppress_health_check=busy)
 
 
-def streams(partitions: int = 1) -> st.SearchStrategy[list[Event]]:
-    """Return a strategy for the stream of partition 0; with more partitions, it is misused too."""
-    # Many short lists make a long one that still shrinks to nothing: it takes long streams to come
-    # to the end of a life, such as the last retry.
-    chapters = st.tuples(*[st.lists(_intents, max_size=20)] * 16)
-    return chapters.map(lambda chapters: _stream(chain.from_iterable(chapters), partitions))
+# Many short lists make a long one that still shrinks to nothing: it takes long streams to come to
+# the end of a life, such as the last retry.
+_UNFORCED = st.tuples(*[st.lists(_intents(ACTIONS), max_size=20)] * 16)
+_FORCED = st.tuples(*[st.lists(_intents([*ACTIONS, "force", "force"]), max_size=20)] * 16)
 
 
-def _stream(intents: Iterable[Intent], partitions: int) -> list[Event]:
-    model = Model(partitions)
+def scenes(
+    deployments: st.SearchStrategy[Deployment] = DEPLOYMENTS,
+    *,
+    partitions: int = 1,
+    forced: bool = True,
+) -> st.SearchStrategy[Scene]:
+    """Return a strategy for the stream of partition 0; with more partitions, it is misused too.
+
+    Without `forced`, no update has `force`.
+    """
+    chapters = _FORCED if forced else _UNFORCED
+    return st.builds(
+        lambda deployment, chapters: Scene(
+            deployment, _stream(chain.from_iterable(chapters), deployment.kinds, partitions)
+        ),
+        deployments,
+        chapters,
+    )
+
+
+def _stream(intents: Iterable[Intent], kinds: dict[str, Document], partitions: int) -> list[Event]:
+    model = Model(partitions, kinds=kinds)
     sent: dict[Entity, list[bytes]] = {}
     events: list[Event] = []
     now = START
     for number, intent in enumerate(intents):
         now += intent.pause
-        entity = intent.entity
+        entity = ([*kinds][intent.kind % len(kinds)], intent.id)
         earlier = sent.setdefault(entity, [])
         data: bytes | None
         if intent.action == "garbage":
@@ -125,36 +155,37 @@ def _stream(intents: Iterable[Intent], partitions: int) -> list[Event]:
         elif intent.action == "repeat" and earlier:
             data = earlier[-1 - intent.choice % len(earlier)]
         else:
-            data = _update(intent, model, now)
+            data = _update(intent, entity, model, now)
             earlier.append(data)
         events.append(Event(f"{now}-{number}", data))
         model.apply(0, *events[-1])
     return events
 
 
-def _update(intent: Intent, model: Model, now: int) -> bytes:
-    kind, entity_id = intent.entity
+def _update(intent: Intent, entity: Entity, model: Model, now: int) -> bytes:
+    kind, entity_id = entity
     at = now + intent.skew
-    status = model.statuses.get(intent.entity)
-    if intent.action == "echo" and status is not None:  # as old as the status, in another form
+    status = model.statuses.get(entity, {})
+    if intent.action == "echo" and status:  # as old as the status, in another form
         at = float(status["updatedAt"])
-    phase = _phase(intent, kind, None if status is None else status["phase"])
+    phase = _phase(intent, model.kinds[kind], status.get("phase"))
     update = {"kind": kind, "id": entity_id, "phase": phase, "updatedAt": at, **intent.extras}
+    if intent.attempt is not None:
+        update["attempt"] = status.get("attempt", 1) + intent.attempt
+    if intent.action == "force":
+        update["force"] = True
     return json.dumps(update).encode()
 
 
-def _phase(intent: Intent, kind: str, phase: str | None) -> str:
+def _phase(intent: Intent, table: Document, phase: str | None) -> str:
     """Choose a phase: one that may follow, the same, or any."""
-    if intent.action == "jump":
-        return PHASES[kind][intent.choice % len(PHASES[kind])]
-    if phase is None:
-        return INITIAL[kind][intent.choice % len(INITIAL[kind])]
-    if intent.action == "tick" or (intent.action == "echo" and intent.choice % 2):
+    choices: list[str] = table["phases"]
+    if intent.action in ("jump", "force"):
+        pass
+    elif phase is None:
+        choices = table["initial"]
+    elif intent.action == "tick" or (intent.action == "echo" and intent.choice % 2):
         return phase
-    # Retries twice, or few lives would come to their limit.
-    following = [
-        end
-        for steps in (TRANSITIONS, RETRIES, RETRIES, RESTARTS)
-        for end in steps[kind].get(phase, [])
-    ]
-    return following[intent.choice % len(following)] if following else phase
+    else:
+        choices = following(table, phase) or [phase]
+    return choices[intent.choice % len(choices)]

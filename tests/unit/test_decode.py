@@ -9,15 +9,27 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from status_tracker.decode import find_data, invalid_id
+from status_tracker.decode import Decoder, find_data, invalid_id
 from status_tracker.models import Rejection, Update
+from status_tracker.rules import parse_rules
 
 from tests.events import NOW, update
 from tests.line import MAX_EVENT_BYTES
 from tests.model import Model
+from tests.unit.deployments import LIMITS
 from tests.unit.folding import read
 
-WHOLE = update("é/✓", "running", NOW + 0.5, progress=0.5, errorMessage="é", restart=True, x=[None])
+WHOLE = update(
+    "é/✓",
+    "running",
+    NOW + 0.5,
+    progress=0.5,
+    errorMessage="é",
+    restart=True,
+    attempt=2,
+    force=False,
+    x=[None],
+)
 
 
 def reason_of(data: bytes) -> str | None:
@@ -199,6 +211,11 @@ def test_no_repetition_takes_long(begin: bytes, unit: bytes, end: bytes) -> None
         ({"updatedAt": NOW // 1000}, "updatedAt: 1700000000; must be milliseconds since the epoch"),
         ({"errorMessage": ["x" * 999]}, f'errorMessage: ["{"x" * 58}…; must be text'),
         ({"restart": 1}, "restart: 1; must be true or false"),
+        ({"attempt": 0}, "attempt: 0; must be a whole number from 1 to 2^53"),
+        ({"attempt": "2"}, 'attempt: "2"; must be a whole number from 1 to 2^53'),
+        ({"attempt": 1.5}, "attempt: 1.5; must be a whole number from 1 to 2^53"),
+        ({"force": "yes"}, 'force: "yes"; must be true or false'),
+        ({"force": None}, "force: null; must be true or false"),
         ({"id": "a b"}, "id: 'a b'; must be text of 1 to 256 characters, without whitespace"),
         ({"id": "x" * 257}, f'id: "{"x" * 59}…; must be text of 1 to 256 characters'),
     ],
@@ -210,6 +227,34 @@ def test_an_invalid_update_says_what_may_be_there(fields: dict[str, object], det
     assert isinstance(found, Rejection)
     assert found.reason == "invalid"
     assert found.detail.startswith(detail)
+
+
+@pytest.mark.parametrize(
+    ("fields", "detail"),
+    [
+        ({"kind": "task"}, 'kind: "task"; must be export'),
+        ({"phase": "pending"}, 'phase: "pending"; must be queued or done'),
+        ({"restart": "yes"}, None),
+    ],
+)
+def test_what_may_be_there_follows_from_the_rules(
+    fields: dict[str, object], detail: str | None
+) -> None:
+    """The kinds and phases are the deployment's own; `restart` is a field of some kinds only."""
+    table = {
+        "phases": ["queued", "done"],
+        "initial": ["queued"],
+        "success": [],
+        "terminal": ["done"],
+        "transitions": {"queued": ["done"]},
+    }
+    rules = parse_rules({**LIMITS, "export": table})
+    whole = {"kind": "export", "id": "a", "phase": "queued", "updatedAt": NOW}
+    found = read(json.dumps(whole | fields).encode(), Decoder(rules))
+    if detail is None:
+        assert isinstance(found, Update)
+    else:
+        assert found == Rejection("invalid", detail)
 
 
 def test_what_is_missing_is_said() -> None:

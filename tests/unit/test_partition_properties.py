@@ -17,7 +17,7 @@ from tests.line import builder
 from tests.model import Model, canonical
 from tests.unit.folding import text
 from tests.unit.memory import KEYS, OWN, MemoryStore, entry
-from tests.unit.streams import Event, streams, trials
+from tests.unit.streams import Scene, scenes, trials
 
 PARTITIONS = 2
 
@@ -28,9 +28,9 @@ HEALTHY, LOST_BEFORE, LOST_AFTER = range(3)
 class Server(MemoryStore):
     """Keys whose stream grows while it is read, and that are lost from time to time."""
 
-    def __init__(self, stream: list[Event], arrivals: list[int], troubles: list[int]) -> None:
-        super().__init__()
-        self._waiting = [entry(each.data, each.id) for each in reversed(stream)]
+    def __init__(self, scene: Scene, arrivals: list[int], troubles: list[int]) -> None:
+        super().__init__(scene.deployment.rules.history)
+        self._waiting = [entry(each.data, each.id) for each in reversed(scene.stream)]
         self._arrivals = cycle(arrivals)
         self._troubles = cycle(troubles)
         self.drained = asyncio.Event()
@@ -78,6 +78,9 @@ def compare(store: MemoryStore, model: Model) -> None:
     }
     assert counts == {key: len(ids) for key, ids in index.items()}
     assert list(map(canonical, store.changes)) == list(map(canonical, model.changes))
+    assert store.histories == {
+        OWN.history(*entity): changes for entity, changes in model.histories(store.history).items()
+    }
     assert store.rejected == [(each.reason, each.id, each.data) for each in model.rejected]
     forwards = [(KEYS.events(each.partition), each.data, each.origin) for each in model.forwards]
     assert sorted(store.forwards) == sorted(forwards)
@@ -108,19 +111,25 @@ CIRCUMSTANCES = st.builds(
 )
 
 
-def run(stream: list[Event], circumstances: Circumstances) -> tuple[Server, Totals]:
+def run(scene: Scene, circumstances: Circumstances) -> tuple[Server, Totals]:
     """Run the loop until nothing is left, by one owner or by several who know nothing of it."""
-    return asyncio.run(_run(stream, circumstances))
+    return asyncio.run(_run(scene, circumstances))
 
 
-async def _run(stream: list[Event], circumstances: Circumstances) -> tuple[Server, Totals]:
+async def _run(scene: Scene, circumstances: Circumstances) -> tuple[Server, Totals]:
     arrivals, troubles, owners, batch_entries, live_statuses = circumstances
-    server, totals = Server(stream, arrivals, troubles), Totals()
+    rules = scene.deployment.rules
+    server, totals = Server(scene, arrivals, troubles), Totals()
     partitions = [
         Partition(
             0,
             server,
-            builder(stream=OWN.events, partitions=PARTITIONS, live_statuses=live_statuses),
+            builder(
+                stream=OWN.events,
+                rules=rules,
+                partitions=PARTITIONS,
+                live_statuses=live_statuses,
+            ),
             _all_is_well,
             totals,
             backoff=Backoff("server", first_delay=0),
@@ -138,31 +147,34 @@ async def _run(stream: list[Event], circumstances: Circumstances) -> tuple[Serve
     return server, totals
 
 
-@given(streams(PARTITIONS), CIRCUMSTANCES)
+def modelled(scene: Scene) -> Model:
+    """Feed a stream to the model."""
+    model = Model(PARTITIONS, kinds=scene.deployment.kinds)
+    for each in scene.stream:
+        model.apply(0, *each)
+    return model
+
+
+@given(scenes(partitions=PARTITIONS), CIRCUMSTANCES)
 @trials(200)
 def test_what_is_written_is_what_the_contract_wants(
-    stream: list[Event], circumstances: Circumstances
+    scene: Scene, circumstances: Circumstances
 ) -> None:
     """However a stream arrives and is cut, whoever reads it, whatever is lost or let go.
 
-    So it is the same as of one batch, and no entry has its effect twice.
+    So it is the same as of one batch, whatever the rules, and no entry has its effect twice.
     """
-    model = Model(PARTITIONS)
-    for each in stream:
-        model.apply(0, *each)
-    server, _ = run(stream, circumstances)
-    compare(server, model)
+    server, _ = run(scene, circumstances)
+    compare(server, modelled(scene))
 
 
-@given(streams(PARTITIONS), st.sampled_from([1, 10, 1000]))
+@given(scenes(partitions=PARTITIONS), st.sampled_from([1, 10, 1000]))
 @trials(60)
-def test_every_entry_has_one_outcome(stream: list[Event], batch_entries: int) -> None:
+def test_every_entry_has_one_outcome(scene: Scene, batch_entries: int) -> None:
     """Each entry is applied, or a duplicate, or forwarded, or rejected: none is lost or doubled."""
-    model = Model(PARTITIONS)
-    for each in stream:
-        model.apply(0, *each)
-    _, totals = run(stream, Circumstances([20], [HEALTHY], 1, batch_entries, 9))
-    assert totals.read == len(stream)
+    model = modelled(scene)
+    _, totals = run(scene, Circumstances([20], [HEALTHY], 1, batch_entries, 9))
+    assert totals.read == len(scene.stream)
     assert totals.applied == model.applied
     assert totals.duplicates == model.duplicates
     assert totals.forwarded == len(model.forwards)
