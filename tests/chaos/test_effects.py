@@ -23,10 +23,15 @@ def lose(client: Redis, key: str) -> None:
     client.xdel(key, first)
 
 
+def as_bytes(fields: dict[str, str]) -> dict[str, bytes]:
+    """Return the fields of an entry as they were: some hold bytes that are no text."""
+    return {name: text.encode(errors="surrogateescape") for name, text in fields.items()}
+
+
 def double(client: Redis, key: str) -> None:
     """Add the first entry of a stream again."""
     [(_, fields)] = client.xrange(key, count=1)
-    client.xadd(key, fields)
+    client.xadd(key, as_bytes(fields))
 
 
 def reorder(client: Redis, key: str) -> None:
@@ -36,7 +41,7 @@ def reorder(client: Redis, key: str) -> None:
     entities = [(change["kind"], change["id"]) for change in changes]
     first = next(place for place, each in enumerate(entities) if each in entities[place + 1 :])
     client.xdel(key, entries[first][0])
-    client.xadd(key, entries[first][1])
+    client.xadd(key, as_bytes(entries[first][1]))
 
 
 def miscount(client: Redis, key: str) -> None:
