@@ -8,7 +8,7 @@ import msgspec
 import redis
 from msgspec import Struct
 
-from tests.bench.loops import BY_HAND, NOTHING, TRACKER, drain_alone
+from tests.bench.loops import BY_HAND, NOTHING, TRACKER, WITH_HISTORY, drain_alone
 from tests.bench.processes import Plan, connect, interleaved, serve, server_cpu, version
 from tests.bench.report import Figure, Report, compared
 from tests.bench.workload import (
@@ -72,7 +72,7 @@ class Backlog:
         before = server_cpu(self.client)
         rate, cpu = drain_alone(name, self.url, self.workload)
         used = max(LEAST, server_cpu(self.client) - before)
-        if name == TRACKER:
+        if name in (TRACKER, WITH_HISTORY):
             check(self.client, self.workload)
         elif name != NOTHING:
             check_statuses(self.client, self.workload)
@@ -181,7 +181,17 @@ def measure(kind: str, plan: Plan) -> Report:
             contenders = {name: partial(backlog.drain, name) for name in (TRACKER, BY_HAND)}
             drains = interleaved(plan, contenders, lambda drain: f"{drain.rate:,.0f}/s")
         found += figures(shape, drains[TRACKER], drains[BY_HAND])
-    return Report(server, found)
+    return Report(server, [*found, *_history(kind, plan)])
+
+
+def _history(kind: str, plan: Plan) -> list[Figure]:
+    """Drain the first shape with and without a history of each entity."""
+    with serve(kind) as url:
+        backlog = Backlog(url, _scaled(Workload(), plan))
+        contenders = {name: partial(backlog.drain, name) for name in (WITH_HISTORY, TRACKER)}
+        drains = interleaved(plan, contenders, lambda drain: f"{drain.rate:,.0f}/s")
+    rates = [[drain.rate for drain in drains[name]] for name in (WITH_HISTORY, TRACKER)]
+    return [compared("history of 20 changes: events/s", "", rates[0], "without", rates[1])]
 
 
 def _scaled(workload: Workload, plan: Plan) -> Workload:

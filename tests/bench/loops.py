@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import msgspec
 import redis
 from status_tracker.app import COLLECT_EVERY, Worker
 from status_tracker.rules import load_rules
@@ -27,6 +28,7 @@ from tests.bench.processes import connect, figures_of
 from tests.bench.workload import PREFIX, Workload
 
 TRACKER = "status tracker"
+WITH_HISTORY = "status tracker, history of 20"
 BY_HAND = "loop by hand, MSET"
 NOTHING = "loop that does nothing"
 NAIVE = "naive loop"
@@ -41,11 +43,12 @@ Handle = Callable[[redis.Redis, str, list[Entry]], None]
 """What is done with the entries of one read of one stream."""
 
 
-def drain_by_tracker(url: str, workload: Workload) -> float:
+def drain_by_tracker(url: str, workload: Workload, *, history: int = 0) -> float:
     """Let the real worker read everything; return events per second, its start included."""
     options = {"redis_url": url, "prefix": PREFIX, "partitions": workload.partitions}
     settings = load_settings(environment={}, options=options)
-    worker = Worker(settings, load_rules(settings.rules))
+    rules = msgspec.structs.replace(load_rules(settings.rules), history=history)
+    worker = Worker(settings, rules)
 
     async def drain() -> float:
         began = time.perf_counter()
@@ -135,6 +138,7 @@ def _apply_batch(client: redis.Redis, stream: str, entries: list[Entry]) -> None
 
 LOOPS: dict[str, Callable[[str, Workload], float]] = {
     TRACKER: drain_by_tracker,
+    WITH_HISTORY: partial(drain_by_tracker, history=20),
     BY_HAND: partial(_drain, count=1000, handle=_apply_batch),
     NOTHING: partial(_drain, count=1000, handle=_acknowledge),
     NAIVE: partial(_drain, count=100, handle=_apply_one_by_one),
