@@ -147,9 +147,11 @@ local function write_statuses()
 end
 
 local function in_chunks(command, key, values)
+  local reply
   for i = 1, #values, CHUNK do
-    redis.call(command, key, unpack(values, i, math.min(i + CHUNK - 1, #values)))
+    reply = redis.call(command, key, unpack(values, i, math.min(i + CHUNK - 1, #values)))
   end
+  return reply
 end
 
 -- A count is the size of its set: so one that was lost, or written over, is right again.
@@ -171,8 +173,8 @@ local function write_histories()
   for i = 1, #batch.histories do
     local list, documents = KEYS[first_history + i], {}
     for place, number in ipairs(batch.histories[i]) do documents[place] = batch.changes[number] end
-    in_chunks('LPUSH', list, documents)
-    redis.call('LTRIM', list, 0, batch.history - 1)
+    local length = in_chunks('LPUSH', list, documents)
+    if length > batch.history then redis.call('LTRIM', list, 0, batch.history - 1) end
   end
 end
 
