@@ -1,8 +1,10 @@
 """Ending the tasks of a worker."""
 
 import asyncio
+import gc
 
-from status_tracker.cancellation import cancelled
+import pytest
+from status_tracker.cancellation import cancelled, started
 
 
 async def test_a_swallowed_cancellation_is_repeated() -> None:
@@ -24,3 +26,18 @@ async def test_a_swallowed_cancellation_is_repeated() -> None:
     await asyncio.wait_for(cancelled([task]), timeout=10)
     assert task.cancelled()
     assert swallowed == 2
+
+
+async def test_an_exception_that_nobody_looks_at_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A partition that is cancelled while a commit fails has nothing to report."""
+
+    async def fail() -> None:
+        raise ConnectionError("lost")
+
+    task = started(fail(), "commit")
+    await asyncio.wait([task])
+    del task
+    gc.collect()
+    assert not caplog.records

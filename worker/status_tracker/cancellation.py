@@ -1,8 +1,20 @@
 """Ending asyncio tasks for good."""
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def started(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+    """Start a task whose owner may be cancelled before it can look at what the task raised.
+
+    asyncio would log that as an exception that was never retrieved, though nothing is wrong.
+    """
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task
 
 
 async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from status_tracker.cancellation import cancelled
+from status_tracker.cancellation import cancelled, started
 from status_tracker.connection.client import UNAVAILABLE
 from status_tracker.decode import Entry, size_of
 from status_tracker.engine.backoff import Backoff
@@ -196,7 +196,7 @@ class Partition:
         if wait:
             self._builder.committed(await commit)
         else:
-            self._committing = asyncio.create_task(commit, name=f"{self._name}: commit")
+            self._committing = started(commit, f"{self._name}: commit")
             await asyncio.sleep(0)  # else it is sent after the next folding
 
     async def _committed(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
 
-from status_tracker.cancellation import cancelled
+from status_tracker.cancellation import cancelled, started
 from status_tracker.decode import Entry, find_all, size_of
 from status_tracker.engine.limits import Limits
 from status_tracker.models import Rejection
@@ -103,7 +103,7 @@ class Reader:
 
     def read_ahead(self, cursor: str, block: int | None) -> None:
         """Begin to read what comes after a cursor, for the next call of `next`."""
-        self._ahead = asyncio.create_task(self._read(cursor, block), name="read ahead")
+        self._ahead = started(self._read(cursor, block), "read ahead")
 
     def failed(self) -> None:
         """Ask for little: perhaps the reply was too large to arrive in time."""
