@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,16 +31,21 @@ def environment() -> dict[str, str]:
     }
 
 
-def fleet(url: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the command once, to its end."""
+def completed(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
     return subprocess.run(
-        [*COMMAND, "--redis-url", url, *options],
+        command,
         capture_output=True,
         text=True,
         check=False,
         timeout=DEADLINE,
         env=environment(),
     )
+
+
+def fleet(url: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run `status-tracker fleet` once."""
+    return completed([*COMMAND, "--redis-url", url, *options])
 
 
 class Watch:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from status_tracker.keys import Keys, Layout
 
-from tests.acceptance.fleet_command import DEADLINE, environment
+from tests.acceptance.fleet_command import DEADLINE, completed, environment
 from tests.acceptance.tracker import Tracker, drained, tracker
 from tests.events import NOW, add, id_in, update
 from tests.servers import Redis, Server, wait_until
@@ -35,14 +35,7 @@ def worker(server: Server, redis_client: Redis, tmp_path: Path) -> Iterator[Trac
 
 def set_status(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    return subprocess.run(
-        [*COMMAND, "--redis-url", url, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=DEADLINE,
-        env=environment(),
-    )
+    return completed([*COMMAND, "--redis-url", url, *arguments])
 
 
 def said(url: str, *arguments: str, code: int = 0) -> list[str]:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import IO
 
 import click
 import pytest
@@ -49,6 +50,18 @@ def status_tracker(
         timeout=60,
         cwd=cwd,
         env={**os.environ, **(environment or {})},
+    )
+
+
+def printing_to(output: IO[bytes], arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run the command as a process that prints into a file."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 
@@ -167,14 +180,7 @@ def test_a_path_is_shown_without_what_a_terminal_obeys(tmp_path: Path) -> None:
 def test_output_that_cannot_be_written_ends_in_74(arguments: list[str]) -> None:
     """A script that keeps what is printed must not take half of it for all."""
     with Path("/dev/full").open("wb") as full:
-        result = subprocess.run(
-            [*COMMAND, *arguments],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        result = printing_to(full, arguments)
     line = "status-tracker: the output cannot be written: No space left on device\n"
     assert (result.returncode, result.stderr) == (EXIT_OUTPUT, line)
 
@@ -196,14 +202,7 @@ def test_a_closed_pipe_ends_in_141(arguments: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as closed:
-        result = subprocess.run(
-            [*COMMAND, *arguments],
-            stdout=closed,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        result = printing_to(closed, arguments)
     assert (result.returncode, result.stderr) == (EXIT_PIPE, "")
 
 

@@ -3,11 +3,10 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from status_tracker.cancellation import cancelled
+from status_tracker.cancellation import unless_stopped
 from status_tracker.connection.client import UNAVAILABLE, Client
 from status_tracker.connection.url import reach, without_secrets
 from status_tracker.engine.backoff import Backoff
@@ -25,8 +24,6 @@ from status_tracker.settings import Settings
 from status_tracker.signals import StopSignals
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 COLLECT_EVERY = 50_000
 """Objects that may be made before Python looks for cycles. Entries come as lists by the thousand,
@@ -58,29 +55,19 @@ class Worker:
 
         Raises `ConfigError` where the deployment is not the one that is configured.
         """
-        reached = await self._unless_stopped(self._reach())
+        reached = await unless_stopped(self._reach(), self._stop)
         if reached is None:
             return
         client, keys = reached
         log.info("worker %s: %s at %s", self.name, keys.prefix, self._server)
         fleet = self._fleet(client, keys)
         try:
-            await self._unless_stopped(fleet.run())
+            await unless_stopped(fleet.run(), self._stop)
         finally:
             try:
                 await fleet.shut_down()
             finally:
                 await client.close()
-
-    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """Return what the work returns; None when told to stop before that."""
-        working = asyncio.create_task(work)
-        stopping = asyncio.create_task(self._stop.wait())
-        try:
-            await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await cancelled([working, stopping])
-        return None if working.cancelled() and self._stop.is_set() else working.result()
 
     async def _reach(self) -> tuple[Client, Keys]:
         """Wait until the server can be used.

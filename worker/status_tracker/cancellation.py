@@ -17,6 +17,17 @@ def started(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
     return task
 
 
+async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T | None:
+    """Return what the work returns, or raise what it raises; None when told to stop before that."""
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await cancelled([working, stopping])
+    return None if working.cancelled() and stop.is_set() else working.result()
+
+
 async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks until all have ended; what they raise is theirs to tell.
 

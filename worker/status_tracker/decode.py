@@ -1,7 +1,7 @@
 """From the bytes of one stream entry to an update, or to the reason why it is none."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import accumulate
 from typing import Annotated, Any, Literal, Union
@@ -12,6 +12,7 @@ from msgspec import Struct
 from status_tracker.lifecycle import Lifecycle
 from status_tracker.models import Rejection, Update
 from status_tracker.rules import Rules
+from status_tracker.text import listed
 
 FIELD = b"data"
 """The field of a stream entry that holds the update."""
@@ -164,7 +165,7 @@ class Decoder:
         named = _NAMED.search(error)
         name = named[1] or named[2] if named else ""
         if name not in _EXPECTED:
-            kinds = _listed(self._kinds)
+            kinds = listed(self._kinds)
             return Rejection("invalid", f"kind: {_found(fields, 'kind')}; must be {kinds}")
         return Rejection("invalid", f"{name}: {_found(fields, name)}; {self._may(fields, name)}")
 
@@ -172,7 +173,7 @@ class Decoder:
         """Return what may stand in a field."""
         kind = bytes(fields.kind).decode().strip('"')
         if name == "phase" and kind in self._kinds:
-            return f"must be {_listed(self._kinds[kind].phases)}"
+            return f"must be {listed(self._kinds[kind].phases)}"
         return _EXPECTED[name]
 
 
@@ -193,11 +194,6 @@ def _update_struct(kind: str, lifecycle: Lifecycle) -> type[Update]:
     )
     struct: type[Update] = made
     return struct
-
-
-def _listed(names: Iterable[str]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _not_json(error: Exception) -> Rejection:

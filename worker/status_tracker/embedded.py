@@ -229,9 +229,9 @@ def _await_ready(process: subprocess.Popen[bytes], folder: Path, port: int) -> N
             else:
                 return
             time.sleep(0.02)
-    log = folder / "valkey.log"
-    last = log.read_text().splitlines()[-1:] if log.exists() else []
-    raise ConfigError(f"the embedded server did not start: {' '.join(last)} (see {log})")
+    file = folder / "valkey.log"
+    last = file.read_text().splitlines()[-1:] if file.exists() else []
+    raise ConfigError(f"the embedded server did not start: {' '.join(last)} (see {file})")
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -5,7 +5,7 @@ comments are its numbers. Rules 1 and 2, about entries that are no update or bel
 settled before an update comes here.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from typing import Final, Literal, final
 
@@ -14,6 +14,7 @@ from msgspec import Struct
 from status_tracker.lifecycle import Edge
 from status_tracker.models import Rejection, Status, Update
 from status_tracker.rules import Rules
+from status_tracker.text import listed
 
 
 class _Nothing(Enum):
@@ -43,14 +44,14 @@ class Fold:
     """What an update does to a status of one kind."""
 
     __slots__ = (
-        *("initial", "terminal", "_success", "_edges", "_max_retries", "_first_retries"),
+        *("initial", "_terminal", "_success", "_edges", "_max_retries", "_first_retries"),
         *("_max_clock_skew", "_clock_skew"),
     )
 
     def __init__(self, kind: str, rules: Rules) -> None:
         lifecycle = rules.kinds[kind]
         self.initial = lifecycle.initial
-        self.terminal = lifecycle.terminal
+        self._terminal = lifecycle.terminal
         self._success = lifecycle.success
         self._edges = lifecycle.edges
         self._max_retries = lifecycle.max_retries
@@ -96,7 +97,7 @@ class Fold:
         if kept is not None and not begins_attempt and (progress is None or progress <= kept):
             progress = kept
         if phase == held:  # 5
-            if phase in self.terminal:
+            if phase in self._terminal:
                 return DUPLICATE
             if at < last:
                 return _stale(status, update)
@@ -203,17 +204,12 @@ class Fold:
         )
 
     def _illegal(self, start: str, phase: str) -> Rejection:
-        may = _listed(self._edges.get(start, _NOWHERE))
+        may = listed(self._edges.get(start, _NOWHERE))
         follows = f"{may} may follow" if may else f"nothing may follow {start}"
         return Rejection(
             "illegal_transition",
             f'{start} -> {phase}; {follows}, or any phase by hand, with "force": true',
         )
-
-
-def _listed(phases: Iterable[str]) -> str:
-    *others, last = [*phases] or [""]
-    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _future(at: int | float, received: int, allowed: int) -> Rejection:

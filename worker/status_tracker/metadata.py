@@ -9,7 +9,7 @@ from status_tracker.connection.client import Client, server_info
 from status_tracker.errors import ConfigError
 from status_tracker.keys import Keys, Layout
 from status_tracker.lua.create import create
-from status_tracker.text import decoded
+from status_tracker.text import decoded_fields
 
 VERSION = "1"
 """Of the keys' names and contents."""
@@ -100,8 +100,7 @@ async def _read(client: Client, key: str) -> dict[str, str]:
         if "WRONGTYPE" not in str(error):
             raise
         raise ConfigError(f"{key} is not the hash of a deployment: choose another prefix") from None
-    texts = [decoded(each) for each in flat]
-    return dict(zip(texts[::2], texts[1::2], strict=True))
+    return decoded_fields(flat)
 
 
 def _keys(prefix: str, meta: dict[str, str]) -> Keys:

@@ -1,9 +1,17 @@
 """Text that others wrote, as people may see it."""
 
+from collections.abc import Iterable, Sequence
+
 
 def decoded(raw: bytes) -> str:
     r"""Return bytes as text, those that are none as ``\xff``: other bytes stay other text."""
     return raw.decode(errors="backslashreplace")
+
+
+def decoded_fields(flat: Sequence[bytes]) -> dict[str, str]:
+    """Return a hash as a server sends it, ``[field, value, …]``, as text."""
+    texts = [decoded(each) for each in flat]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
 def escaped(text: str) -> str:
@@ -19,6 +27,12 @@ def escaped(text: str) -> str:
 def shortened(text: str, most: int = 80) -> str:
     """Return the beginning of a text that is longer than so many characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as a choice: ``a, b or c``; nothing where there are none."""
+    *others, last = [*names] or [""]
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _escape(character: str) -> str:

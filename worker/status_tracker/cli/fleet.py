@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from status_tracker.cancellation import cancelled
+from status_tracker.cancellation import unless_stopped
 from status_tracker.connection.client import UNAVAILABLE
 from status_tracker.connection.url import reach, without_secrets
 from status_tracker.errors import EXIT_UNAVAILABLE, ConfigError, UnavailableError
@@ -101,12 +101,7 @@ async def _watch(
 
     stop = asyncio.Event()
     signals.call(stop.set)
-    looking = asyncio.create_task(look_on())
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([looking, stopping], return_when=asyncio.FIRST_COMPLETED)
-    await cancelled([looking, stopping])
-    if not looking.cancelled():
-        looking.result()  # raises what ended it
+    await unless_stopped(look_on(), stop)
     return EXIT_UNAVAILABLE if code is None else code
 
 

@@ -22,7 +22,7 @@ _REDIRECTION = re.compile(r"(?:MOVED |ASK )?(?P<slot>\d+) (?P<host>\S*):(?P<port
 
 # Where the first key of a command stands; in most it follows the name.
 _FIRST_KEY = {"EVALSHA": 3, "EVAL": 3, "XREAD": -2, "XINFO": 2}
-_WITHOUT_KEY = {"INFO", "TIME", "CLUSTER"}
+_WITHOUT_KEY = {"INFO", "TIME"}
 
 
 class Cluster:

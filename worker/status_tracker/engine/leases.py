@@ -84,7 +84,9 @@ class Leases:
         last.
         """
         numbers = list(numbers)
-        groups = [[number] for number in numbers] if self._one_by_one else [numbers] * bool(numbers)
+        if not numbers:
+            return
+        groups = [[number] for number in numbers] if self._one_by_one else [numbers]
 
         async def in_time(group: list[int]) -> None:
             within = self.ttl / 1000 / CALLS_PER_LEASE
