@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 from msgspec import Struct
 
@@ -113,7 +112,7 @@ def idle(url: str, contender: Sequence[str], partitions: int, seconds: float) ->
             commands = 0
             # The server tells of each command; what a script calls is marked as such.
             with client.monitor() as monitor:
-                monitor.connection._sock.settimeout(seconds)  # type: ignore[union-attr]
+                monitor.connection._sock.settimeout(seconds)
                 while (took := time.perf_counter() - began) < seconds:
                     try:
                         commands += monitor.next_command()["client_type"] != "lua"
@@ -215,7 +214,7 @@ def table(report: Report) -> str:
     rows: dict[str, list[str]] = {}
     for figure in report.figures:
         what, _, _ = figure.what.partition(": ")
-        ratio = f" (× {figure.ratios[0]:.2f})" if figure.ratios else f" {figure.unit}"
+        ratio = f" (x{figure.ratios[0]:.2f})" if figure.ratios else f" {figure.unit}"
         rows.setdefault(what, []).append(f"{figure.value:.3g}{ratio}")
     lines += [f"| {what} | {' | '.join(cells)} |" for what, cells in rows.items()]
     return "\n".join(lines)
