@@ -104,11 +104,10 @@ def _fold(status: Status | None, update: Update) -> Status | None:
     return Status(update.phase, retries, update.updated_at, progress)
 
 
-SCRIPT = (
-    """
+SCRIPT = """
 local update = cjson.decode(ARGV[1])
 local text = redis.call('GET', KEYS[1])
-local legal = {
+local steps = {
   pending = {waiting = 0, failed = 0, cancelled = 0},
   waiting = {running = 0, failed = 0, cancelled = 0},
   running = {waiting = 1, completed = 0, failed = 0, cancelled = 0},
@@ -129,18 +128,15 @@ else
       progress = status.progress
     end
   else
-    local step = legal[status.phase][update.phase]
-    if not step or retries + step > %d then return 0 end
+    local step = steps[status.phase][update.phase]
+    if not step or retries + step > tonumber(ARGV[2]) then return 0 end
     retries = retries + step
     if update.phase == 'completed' then progress = 1 end
   end
 end
 redis.call('SET', KEYS[1], cjson.encode({
-  phase = update.phase, retries = retries, progress = progress,
-  updatedAt = update.updatedAt,
+  phase = update.phase, retries = retries, progress = progress, updatedAt = update.updatedAt,
 }))
 return 1
 """
-    % MAX_RETRIES
-)  # noqa: UP031 - braces are Lua's
-"""The same for one update, on the server."""
+"""The same for one update, on the server: its key, its text and how many retries there may be."""

@@ -23,7 +23,7 @@ from status_tracker.app import COLLECT_EVERY, Worker
 from status_tracker.rules import load_rules
 from status_tracker.settings import load_settings
 
-from tests.bench.by_hand import SCRIPT, decoded, folded, keys_of
+from tests.bench.by_hand import MAX_RETRIES, SCRIPT, decoded, folded, keys_of
 from tests.bench.processes import connect, figures_of
 from tests.bench.workload import PREFIX, Workload
 
@@ -97,7 +97,7 @@ def apply_by_event(url: str, workload: Workload) -> float:
         for stream, entries in reply or ():
             for entry_id, fields in entries:
                 for key, _ in decoded([fields[b"data"]]):
-                    pipeline.evalsha(script, 1, key, fields[b"data"])
+                    pipeline.evalsha(script, 1, key, fields[b"data"], MAX_RETRIES)
                 pipeline.xack(stream, GROUP, entry_id)
         pipeline.execute()
 
