@@ -116,7 +116,8 @@ class MemoryStore:
         statuses, rest = rest[: len(batch.documents)], rest[len(batch.documents) :]
         phases, rest = rest[: len(batch.phases)], rest[len(batch.phases) :]
         histories, forwards = rest[: len(batch.histories)], rest[len(batch.histories) :]
-        if batch.read_from != self.cursor:
+        [step] = batch.partitions
+        if step.read_from != self.cursor:
             raise CursorMovedError(self.cursor)
         taken = {OWN.status(*entity) for entity in self.corrupt}
         for key, expected in zip(statuses, batch.expected, strict=True):
@@ -141,8 +142,8 @@ class MemoryStore:
         forwarded = iter(data[len(batch.rejected) :])
         for stream, origins in zip(forwards, batch.forwards, strict=True):
             self.forwards += [(stream, next(forwarded), origin) for origin in origins]
-        self.cursor = batch.cursor
-        for field, number in zip(batch.totals[::2], batch.totals[1::2], strict=True):
+        self.cursor = step.cursor
+        for field, number in zip(step.totals[::2], step.totals[1::2], strict=True):
             self.totals[str(field)] += int(number)
 
 

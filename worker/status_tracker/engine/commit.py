@@ -9,7 +9,7 @@ from status_tracker.engine.batch import Batch, Forward
 from status_tracker.engine.statuses import Effects
 from status_tracker.keys import GROUP, PartitionKeys
 from status_tracker.lua import commit as script
-from status_tracker.lua.commit import Call, Payload, PhaseMoves
+from status_tracker.lua.commit import Call, Payload, PhaseMoves, Step
 from status_tracker.models import Change, Status
 
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -36,8 +36,7 @@ def commit_call(
     phases, counts = _index(batch.changes, own)
     histories = _histories(batch.changes, own) if history else {}
     payload = Payload(
-        read_from=batch.read_from,
-        cursor=batch.cursor,
+        partitions=[Step(batch.read_from, batch.cursor, _totals(batch))],
         counts=len(counts),
         documents=documents,
         expected=expected,
@@ -53,17 +52,15 @@ def commit_call(
             [f"{batch.number}/{each.entry_id.decode()}" for each in updates]
             for updates in forwards.values()
         ],
-        totals=_totals(batch),
         max_changes=max_changes,
         max_rejected=max_rejected,
     )
     raw = [entry.data for entry in batch.rejected]
     raw += [each.data for updates in forwards.values() for each in updates]
     return script.call(
-        partition=own.partition,
-        events=own.events,
         changes=own.changes,
         rejected=own.rejected,
+        partitions=[(own.partition, own.events)],
         counts=counts,
         statuses=status_keys,
         phases=list(phases),

@@ -34,7 +34,7 @@ if refused then return refused end
 local created = {}
 local lost = 0
 local is_there = redis.call('EXISTS', events) == 1
-local group = is_there and find_group(events, group_name)
+local group = is_there and group_among(redis.call('XINFO', 'GROUPS', events), group_name)
 local read = group and group['entries-read']
 local cursor = redis.call('HGET', partition, 'cursor')
 local epoch = whole(redis.call('HGET', partition, 'epoch'))
