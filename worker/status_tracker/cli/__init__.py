@@ -157,23 +157,21 @@ def fleet(
 @config_option
 @redis_url_option
 @prefix_option
-@rules_option
 def set_by_hand(
     config: Path | None,
     redis_url: str | None,
     prefix: str | None,
-    rules: str | None,
     timeout: str,
     **given: Any,
 ) -> None:
     """Set the phase of an entity by hand, and say what was and what is.
 
-    It is an update like any other: it goes through the stream, and the rules hold for it. Give it
-    the workers' settings and rules. The exit code is 1 when it was rejected.
+    It is an update like any other: it goes through the stream, and the deployment's rules hold for
+    it. The exit code is 1 when it was rejected.
     """
     from status_tracker.cli.set import set_status  # noqa: PLC0415
 
-    options = {"redis_url": redis_url, "prefix": prefix, "rules": rules}
+    options = {"redis_url": redis_url, "prefix": prefix}
     sys.exit(set_status(config, options, given, timeout))
 
 

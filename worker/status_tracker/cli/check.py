@@ -10,7 +10,7 @@ from rich.table import Table
 from status_tracker.connection.url import connect
 from status_tracker.lifecycle import Edge, Lifecycle
 from status_tracker.rules import load_rules
-from status_tracker.settings import load_settings
+from status_tracker.settings import default_file, load_settings
 from status_tracker.text import escaped
 
 
@@ -21,7 +21,8 @@ def check_files(config: Path | None, options: Mapping[str, str | None], *, merma
     """
     settings = load_settings(config, options=options)
     connect(settings.redis_url)
-    kinds = load_rules(settings.rules).kinds
+    file = settings.rules or default_file("rules.toml")
+    kinds = load_rules(file).kinds
     if mermaid:
         for kind, lifecycle in kinds.items():
             click.echo("\n".join(diagram(kind, lifecycle)))
@@ -29,8 +30,9 @@ def check_files(config: Path | None, options: Mapping[str, str | None], *, merma
     console = Console()
     for kind, lifecycle in kinds.items():
         console.print(table(kind, lifecycle))
-    file = escaped(str(settings.rules))
-    console.print(f"settings and rules are good ({file})", markup=False, soft_wrap=True)
+    console.print(
+        f"settings and rules are good ({escaped(str(file))})", markup=False, soft_wrap=True
+    )
 
 
 def table(kind: str, lifecycle: Lifecycle) -> Table:

@@ -67,8 +67,7 @@ async def _look(settings: Settings, max_lag: MaxLag | None) -> Report:
     try:
         client = await reach(settings.redis_url)
         try:
-            keys, partitions = await read_deployment(client, settings.prefix)
-            found = await read_fleet(client, keys, partitions)
+            found = await read_fleet(client, await read_deployment(client, settings.prefix))
             return report(found, max_lag, lease_ttl=settings.lease_ttl / 1000)
         finally:
             await client.close()
@@ -94,7 +93,7 @@ async def _watch(
             except (ConfigError, UnavailableError) as error:
                 if code is None and isinstance(error, ConfigError):
                     raise
-                found = Report(False, [f"{error}; trying again"], [], [], [], None)
+                found = Report(False, [f"{error}; trying again"], [], [], [], None, None)
                 code = error.exit_code
             show(found)
             await asyncio.sleep(EVERY)
@@ -137,6 +136,8 @@ def _tables(found: Report) -> Iterator[RenderableType]:
         yield ""
         yield _totals(found.partitions)
         yield ""
+    if found.revision:
+        yield f"rules: revision {found.revision} is in force"
     if found.rejected:
         yield f"rejected entries: {found.rejected.kept:,} kept, {found.rejected.dropped:,} dropped"
         reasons = _reasons(found.partitions)
@@ -150,7 +151,7 @@ def _partitions(views: list[PartitionState]) -> Table:
     rows.add_column("partition", justify="right")
     rows.add_column("owner", overflow="fold")
     rows.add_column("cursor", overflow="fold")
-    for name in ("lag", "behind", "lease left"):
+    for name in ("lag", "behind", "lease left", "rules"):
         rows.add_column(name, justify="right", no_wrap=True)
     for view in views:
         rows.add_row(
@@ -160,6 +161,7 @@ def _partitions(views: list[PartitionState]) -> Table:
             "?" if view.lag is None else f"{view.lag:,}",
             _seconds(view.lag_seconds),
             "" if view.lease_left is None else _seconds(view.lease_left),
+            "" if view.revision is None else str(view.revision),
         )
     return rows
 

@@ -16,6 +16,7 @@
 --   partitions             per partition: a map of
 --     read_from            the cursor its entries were read from
 --     cursor               the ID of the last one
+--     revision             of the rules that they were folded by
 --     totals               {field, number, …}: what is added to the fields of its hash; the first is how
 --                          many entries there are
 --   counts                 how many hashes of counts there are
@@ -34,8 +35,9 @@
 -- then    the bytes of each rejected entry, then those of each forwarded update
 --
 -- Returns {'committed', how many rejected entries the cap dropped}
--- or      {'moved', the actual cursor} where that is not read_from; '' where there is none, or where the
---         stream or its group is missing or elsewhere: who was here must attach again
+-- or      {'moved', the actual cursor} where that is not read_from; '' where there is none, where the
+--         stream or its group is missing or elsewhere, or where the partition goes by another revision of
+--         the rules: who was here must attach again
 -- or      {'changed', status key, what is expected of it} where it does not hold that.
 --
 -- A script that fails half-way is not undone. So it reads first, and what is of another type refuses
@@ -69,16 +71,17 @@ local function try(wanted, key, ...)
   return nil, other_than(wanted, key) or refused_by_acl({{...}}) or redis.error_reply(reply.err)
 end
 
--- Of each partition what its hash holds: the cursor, then the totals. Else what refuses the commit.
+-- Of each partition what its hash holds of the fields that are to be written. Else what refuses the commit.
 local function held_partitions()
   local held = {}
   for i, own in ipairs(batch.partitions) do
     local partition, events = keys_of(i)
-    local fields = {'cursor', 'rejected_dropped'}
+    local fields = {'cursor', 'revision', 'rejected_dropped'}
     for j = 1, #own.totals, 2 do fields[#fields + 1] = own.totals[j] end
     local values, refused = try('hash', partition, 'HMGET', partition, unpack(fields))
     if refused then return nil, refused end
     if values[1] ~= own.read_from then return nil, {'moved', values[1] or ''} end
+    if values[2] ~= own.revision then return nil, {'moved', ''} end
     held[i] = values
     -- A stream that went away may come back with its group where it stood: what was read of it must
     -- not be committed meanwhile, or it is read again.
@@ -286,12 +289,12 @@ local function write_partitions(held, dropped)
     local fields = {'cursor', own.cursor}
     for j = 1, #own.totals, 2 do
       fields[#fields + 1] = own.totals[j]
-      fields[#fields + 1] = text_of(whole(held[i][2 + (j + 1) / 2]) + own.totals[j + 1])
+      fields[#fields + 1] = text_of(whole(held[i][3 + (j + 1) / 2]) + own.totals[j + 1])
     end
     -- What is rejected is of the only partition there is, or there is none.
     if dropped > 0 then
       fields[#fields + 1] = 'rejected_dropped'
-      fields[#fields + 1] = text_of(whole(held[i][2]) + dropped)
+      fields[#fields + 1] = text_of(whole(held[i][3]) + dropped)
     end
     redis.call('HSET', partition, unpack(fields))
   end

@@ -21,7 +21,7 @@ class CursorMovedError(Exception):
     def __init__(self, cursor: str) -> None:
         super().__init__(cursor)
         self.cursor = cursor
-        """Where it is instead; "" where the partition's hash is missing."""
+        """Where it is instead; "" where that is not what is wrong."""
 
 
 class StatusChangedError(Exception):
@@ -49,6 +49,7 @@ class Step(Struct):
 
     read_from: str
     cursor: str
+    revision: str
     totals: list[str | int]
     """``entries`` and its number come first."""
 

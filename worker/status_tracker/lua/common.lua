@@ -36,6 +36,10 @@ local function group_among(reply, name)
   end
 end
 
+local function find_group(stream, name)
+  return group_among(redis.call('XINFO', 'GROUPS', stream), name)
+end
+
 -- IDs are two 64-bit numbers, more than a Lua number holds exactly, so they are compared as text.
 local function number_before(a, b)
   if #a ~= #b then return #a < #b end
