@@ -150,7 +150,7 @@ class MemoryStore:
 def arguments(batch: Batch) -> Call:
     """Return what a batch's commit is called with."""
     forwards = {KEYS.events(number): found for number, found in batch.forwards.items()}
-    return commit_call(batch, OWN, forwards, max_changes=PLENTY, max_rejected=PLENTY)
+    return commit_call([batch], [OWN], forwards, max_changes=PLENTY, max_rejected=PLENTY)
 
 
 class Loop:

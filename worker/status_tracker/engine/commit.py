@@ -16,50 +16,62 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 
 
 def commit_call(
-    batch: Batch,
-    own: PartitionKeys,
+    batches: Sequence[Batch],
+    owns: Sequence[PartitionKeys],
     forwards: dict[str, list[Forward]],
     *,
     max_changes: int,
     max_rejected: int,
 ) -> Call:
-    """Return what a batch's commit is called with; `forwards` are by the key of their stream."""
+    """Return what the commit of one batch is called with, or that of several partitions' batches.
+
+    `owns` are the keys of each batch's partition; those of several share all but stream and hash.
+    `forwards` are by the key of their stream; with rejected entries or forwards, a batch is alone.
+    """
+    own, first = owns[0], batches[0]
     status_keys: list[str] = []
     documents: list[str] = []
     expected: list[str] = []
-    for kind, effects in batch.effects.items():
-        prefix = own.status(kind, "")
-        status_keys += [prefix + entity_id for entity_id in effects.after]
-        documents += _texts(effects.after.values())
-        expected += _expected(effects)
-    phases, counts = _index(batch.changes, own)
-    histories = _histories(batch.changes, own) if batch.history else {}
+    for batch in batches:
+        for kind, effects in batch.effects.items():
+            prefix = own.status(kind, "")
+            status_keys += [prefix + entity_id for entity_id in effects.after]
+            documents += _texts(effects.after.values())
+            expected += _expected(effects)
+    changes = (
+        first.changes if len(batches) == 1 else [x for batch in batches for x in batch.changes]
+    )
+    phases, counts = _index(changes, own)
+    histories = _histories(changes, own) if first.history else {}
     payload = Payload(
-        partitions=[Step(batch.read_from, batch.cursor, str(batch.revision), _totals(batch))],
+        partitions=[
+            Step(batch.read_from, batch.cursor, str(batch.revision), _totals(batch))
+            for batch in batches
+        ],
         counts=len(counts),
         documents=documents,
         expected=expected,
         phases=list(phases.values()),
-        changes=_texts(batch.changes),
-        histories=[places[-batch.history :] for places in histories.values()],
-        history=batch.history,
+        changes=_texts(changes),
+        histories=[places[-first.history :] for places in histories.values()],
+        history=first.history,
         rejected=[
             {"reason": each.reason, "detail": each.detail, "stream": each.stream, "id": each.id}
-            for each in batch.rejected
+            for each in first.rejected
         ],
         forwards=[
-            [f"{batch.number}/{each.entry_id.decode()}" for each in updates]
+            [f"{first.number}/{each.entry_id.decode()}" for each in updates]
             for updates in forwards.values()
         ],
         max_changes=max_changes,
         max_rejected=max_rejected,
     )
-    raw = [entry.data for entry in batch.rejected]
+    raw = [entry.data for entry in first.rejected]
     raw += [each.data for updates in forwards.values() for each in updates]
     return script.call(
         changes=own.changes,
         rejected=own.rejected,
-        partitions=[(own.partition, own.events)],
+        partitions=[(each.partition, each.events) for each in owns],
         counts=counts,
         statuses=status_keys,
         phases=list(phases),
