@@ -26,7 +26,7 @@ def commit_call(
     """Return what the commit of one batch is called with, or that of several partitions' batches.
 
     `owns` are the keys of each batch's partition; those of several share all but stream and hash.
-    `forwards` are by the key of their stream; with rejected entries or forwards, a batch is alone.
+    `forwards` are by the key of their stream; with any, a batch is alone.
     """
     own, first = owns[0], batches[0]
     status_keys: list[str] = []
@@ -38,9 +38,8 @@ def commit_call(
             status_keys += [prefix + entity_id for entity_id in effects.after]
             documents += _texts(effects.after.values())
             expected += _expected(effects)
-    changes = (
-        first.changes if len(batches) == 1 else [x for batch in batches for x in batch.changes]
-    )
+    changes = [change for batch in batches for change in batch.changes]
+    rejected = [entry for batch in batches for entry in batch.rejected]
     phases, counts = _index(changes, own)
     histories = _histories(changes, own) if first.history else {}
     payload = Payload(
@@ -57,7 +56,7 @@ def commit_call(
         history=first.history,
         rejected=[
             {"reason": each.reason, "detail": each.detail, "stream": each.stream, "id": each.id}
-            for each in first.rejected
+            for each in rejected
         ],
         forwards=[
             [f"{first.number}/{each.entry_id.decode()}" for each in updates]
@@ -66,7 +65,7 @@ def commit_call(
         max_changes=max_changes,
         max_rejected=max_rejected,
     )
-    raw = [entry.data for entry in first.rejected]
+    raw = [entry.data for entry in rejected]
     raw += [each.data for updates in forwards.values() for each in updates]
     return script.call(
         changes=own.changes,

@@ -291,8 +291,8 @@ local function write_partitions(held, dropped)
       fields[#fields + 1] = own.totals[j]
       fields[#fields + 1] = text_of(whole(held[i][3 + (j + 1) / 2]) + own.totals[j + 1])
     end
-    -- What is rejected is of the only partition there is, or there is none.
-    if dropped > 0 then
+    -- The cap is one for all partitions that share it, so it does not matter which one notes it.
+    if dropped > 0 and i == 1 then
       fields[#fields + 1] = 'rejected_dropped'
       fields[#fields + 1] = text_of(whole(held[i][3]) + dropped)
     end
