@@ -64,6 +64,19 @@ class Tracker:
         self._process.send_signal(number)
         return self.exit_code(within)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.poll() is not None
+
+    def pause(self) -> None:
+        """Have it do nothing until it is told to go on."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it go on after a pause."""
+        self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """End it as nothing can prevent."""
         self._process.kill()
