@@ -15,8 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from status_tracker.cancellation import unless_stopped
-from status_tracker.connection.client import UNAVAILABLE
-from status_tracker.connection.url import reach, without_secrets
+from status_tracker.cli.connect import connected
 from status_tracker.errors import EXIT_UNAVAILABLE, ConfigError, UnavailableError
 from status_tracker.metadata import read_deployment
 from status_tracker.monitoring.fleet import PartitionState, WorkerState, read_fleet
@@ -64,15 +63,9 @@ def show_fleet(
 
 async def _look(settings: Settings, max_lag: MaxLag | None) -> Report:
     """Look once, on a connection of its own: the next look finds what moved in between."""
-    try:
-        client = await reach(settings.redis_url)
-        try:
-            found = await read_fleet(client, await read_deployment(client, settings.prefix))
-            return report(found, max_lag, lease_ttl=settings.lease_ttl / 1000)
-        finally:
-            await client.close()
-    except UNAVAILABLE as error:
-        raise UnavailableError(f"{without_secrets(settings.redis_url)}: {error}") from None
+    async with connected(settings) as client:
+        found = await read_fleet(client, await read_deployment(client, settings.prefix))
+        return report(found, max_lag, lease_ttl=settings.lease_ttl / 1000)
 
 
 async def _watch(
