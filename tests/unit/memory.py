@@ -126,7 +126,7 @@ class MemoryStore:
         [step] = batch.partitions
         if step.read_from != self.cursor:
             raise CursorMovedError(self.cursor)
-        if batch.revision != str(max(self.begun)):
+        if step.revision != str(max(self.begun)):
             raise CursorMovedError("")
         taken = {OWN.status(*entity) for entity in self.corrupt}
         for key, expected in zip(statuses, batch.expected, strict=True):
