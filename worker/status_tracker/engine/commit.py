@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from status_tracker.engine.batch import Batch, Forward
-from status_tracker.engine.statuses import Effects
 from status_tracker.keys import GROUP, PartitionKeys
 from status_tracker.lua import commit as script
 from status_tracker.lua.commit import Call, Payload, PhaseMoves, Step
@@ -30,14 +29,20 @@ def commit_call(
     """
     own, first = owns[0], batches[0]
     status_keys: list[str] = []
-    documents: list[str] = []
-    expected: list[str] = []
+    after: list[Status] = []
+    before: list[Status | None] = []
+    # What somebody else wrote, by key, where that is not how the tracker writes a status.
+    texts: dict[str, str] = {}
     for batch in batches:
         for kind, effects in batch.effects.items():
             prefix = own.status(kind, "")
             status_keys += [prefix + entity_id for entity_id in effects.after]
-            documents += _texts(effects.after.values())
-            expected += _expected(effects)
+            after += effects.after.values()
+            before += effects.before
+            texts |= {prefix + entity_id: text for entity_id, text in effects.texts.items()}
+    expected = _expected(before)
+    if texts:
+        expected = [texts.get(*each) for each in zip(status_keys, expected, strict=True)]
     changes = [change for batch in batches for change in batch.changes]
     rejected = [entry for batch in batches for entry in batch.rejected]
     phases, counts = _index(changes, own)
@@ -48,7 +53,7 @@ def commit_call(
             for batch in batches
         ],
         counts=len(counts),
-        documents=documents,
+        documents=_texts(after),
         expected=expected,
         phases=list(phases.values()),
         changes=_texts(changes),
@@ -123,24 +128,23 @@ def _histories(changes: Sequence[Change], own: PartitionKeys) -> dict[str, list[
 
 def _totals(batch: Batch) -> list[str | int]:
     """Return what became of the entries, as fields of the partition's hash and numbers."""
-    totals: dict[str, int] = {
-        "entries": batch.entries,
-        "applied": batch.applied,
-        "duplicates": batch.duplicates,
-        "forwarded": batch.forwarded,
-    }
-    totals |= Counter(f"rejected:{each.reason}" for each in batch.rejected)
-    return [item for pair in totals.items() if pair[1] or pair[0] == "entries" for item in pair]
+    totals: list[str | int] = ["entries", batch.entries]
+    if batch.applied:
+        totals += ("applied", batch.applied)
+    if batch.duplicates:
+        totals += ("duplicates", batch.duplicates)
+    if batch.forwards:
+        totals += ("forwarded", batch.forwarded)
+    if batch.rejected:
+        for reason, count in Counter(each.reason for each in batch.rejected).items():
+            totals += (f"rejected:{reason}", count)
+    return totals
 
 
-def _expected(effects: Effects) -> list[str]:
+def _expected(before: Sequence[Status | None]) -> list[str]:
     """What each status key must still hold; "" where there must be none."""
-    before = effects.before
     texts = iter(_texts(filter(None, before)))
-    expected = ["" if status is None else next(texts) for status in before]
-    if effects.texts:
-        return [effects.texts.get(*each) for each in zip(effects.after, expected, strict=True)]
-    return expected
+    return ["" if status is None else next(texts) for status in before]
 
 
 def _texts(documents: Iterable[Status | Change]) -> list[str]:
