@@ -140,8 +140,9 @@ class Common:
         self._waiting: asyncio.Task[Any] | None = None
         self._interruption: asyncio.TimerHandle | None = None
         self._is_interrupted = False
-        # When entries came last; when the keys are looked at next, and how often they were.
-        self._read_at = float("-inf")
+        # Until when the next read waits for entries to gather.
+        self._lingers_until = float("-inf")
+        # When the keys are looked at next, and how often they were.
         self._look_at = float("-inf")
         self._looks = 0
         # Entries of each partition that the last read asked for.
@@ -193,7 +194,6 @@ class Common:
         elif asyncio.get_running_loop().time() >= self._look_at:
             await self._look(members)
         elif found := await self._read(members):
-            self._read_at = asyncio.get_running_loop().time()
             # Who left meanwhile is somewhere else by now, be it that it joined again.
             await self._handle([(members[n], some) for n, some in found if not members[n].has_left])
 
@@ -214,8 +214,7 @@ class Common:
                 member.release()
 
     async def _linger_on(self) -> None:
-        """Space reads that bring something; after quiet, nothing is waited for."""
-        left = self._read_at + self._linger - asyncio.get_running_loop().time()
+        left = self._lingers_until - asyncio.get_running_loop().time()
         if left > 0:
             await asyncio.sleep(left)
 
@@ -228,9 +227,11 @@ class Common:
         """Read; nothing comes where nothing is there, or where it is interrupted."""
         cursors = {number: each.builder.batch.cursor for number, each in members.items()}
         self._count = self._fair_count(len(members))
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         task = self._waiting = asyncio.current_task()
         try:
-            return await self._store.read(cursors, count=self._count, block=BLOCK)
+            found = await self._store.read(cursors, count=self._count, block=BLOCK)
         except asyncio.CancelledError:
             # One cancellation is the interruption's; another one would be of the loop itself.
             if not self._is_interrupted or task is None or task.uncancel():
@@ -239,6 +240,10 @@ class Common:
         finally:
             self._waiting = None
             self._is_interrupted = False
+        # While updates trickle, reads are spaced; after quiet, nothing is waited for.
+        if found and loop.time() - began < self._linger:
+            self._lingers_until = loop.time() + self._linger
+        return found
 
     def _interrupt(self) -> None:
         """Begin a read anew, with those who joined meanwhile."""
