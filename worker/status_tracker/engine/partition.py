@@ -121,7 +121,8 @@ class Partition:
         self._log = PartitionLog(self._name, rejected_key)
         self._common = common
         self._careful_for = careful_for
-        # Until when the common way is not for this partition, and what it is there.
+        # Whether it is to read by itself next, and until when; and what it is on the common way.
+        self._is_careful = False
         self._careful_until = float("-inf")
         self._member: Member | None = None
 
@@ -175,18 +176,23 @@ class Partition:
                 self._limits.shrink()
                 await self._backoff.wait(self._name, error, self._wake)
             finally:
-                self._careful_until = time.monotonic() + self._careful_for
+                self._be_careful()
                 await self._drop()
 
     def _way(self) -> Common | None:
         """Return the common way where it is enough: there is nothing special, nor was lately."""
         is_calm = (
-            time.monotonic() >= self._careful_until
+            not self._is_careful
+            and time.monotonic() >= self._careful_until
             and not self._builder.batch.entries
             and self._committing is None
             and not self._reader.is_ahead
         )
         return self._common if is_calm else None
+
+    def _be_careful(self) -> None:
+        self._is_careful = True
+        self._careful_until = time.monotonic() + self._careful_for
 
     async def _go_along(self, common: Common) -> None:
         """Take the common way until something is rare or large."""
@@ -201,7 +207,7 @@ class Partition:
             await common.join(self._number, member)
         finally:
             self._member = None
-        self._careful_until = time.monotonic() + self._careful_for
+        self._be_careful()
         if self._is_revised:
             return
         await self._commit(wait=True)
@@ -211,6 +217,7 @@ class Partition:
 
     async def _turn(self) -> None:
         """Read once; commit what came, unless a backlog fills the batch further."""
+        self._is_careful = False
         if self._builder.batch.entries and await self._reader.is_late():
             await self._commit(wait=False)
         read = await self._reader.next(self._builder.batch.cursor)
