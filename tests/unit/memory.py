@@ -90,6 +90,10 @@ class MemoryStore:
         )
         return self.entries[begin : begin + count]
 
+    async def peek(self, cursor: str, count: int) -> list[Entry]:
+        """Read entries for others besides."""
+        return await self.read(cursor, count=count, block=None)
+
     async def read_cut(self, cursor: str, *, count: int, size: int) -> list[Entry]:
         """Read entries without what is too large in them."""
         return self.cut(await self.read(cursor, count=count, block=None), size)
@@ -183,7 +187,7 @@ class MemoryCommonStore:
         del block
         self.reads += 1
         found = [
-            (number, await self.stores[number].read(cursor, count=count, block=None))
+            (number, await self.stores[number].peek(cursor, count))
             for number, cursor in cursors.items()
         ]
         return [each for each in found if each[1]]
