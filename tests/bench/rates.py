@@ -51,11 +51,21 @@ MEASURED = 4.0
 SAMPLES = 200
 """Updates per second that are watched at most; no more than every tenth."""
 
+LEAST = 1e-4
+"""Cores that are told from none."""
+
 QUIET = 5.0
 """Seconds for which an idle worker is looked at."""
 
-WITHOUT_LINGER = "status tracker, linger 0ms"
-BEFORE = "status tracker before"
+WITHOUT_LINGER = "linger 0ms"
+BEFORE = "before"
+
+COMPARED = {
+    "worker's cores": "own",
+    "server's cores": "server",
+    "p50": "p50",
+    "p99": "p99",
+}
 
 
 class Cost(Struct, frozen=True):
@@ -128,7 +138,7 @@ def contenders(url: str, partitions: int, beside: Path | None) -> Mapping[str, S
     found = {
         BY_EVENT: command(BY_EVENT, url, sys.maxsize, partitions),
         TRACKER: ours,
-        WITHOUT_LINGER: ["env", "STATUS_LINGER=0ms", *ours],
+        WITHOUT_LINGER: worker(url, partitions, linger="0ms"),
     }
     if beside is not None:
         old = [sys.executable, "-m", "status_tracker", *ours[1:]]
@@ -150,17 +160,19 @@ def measure(
     partitions: Sequence[int] = PARTITIONS,
     rates: Sequence[int] = RATES,
     beside: Path | None = None,
-    only: Sequence[str] = (),
 ) -> Report:
-    """Let all apply updates at each rate, in turns, and look at an idle worker."""
+    """Let all apply updates at each rate, in turns, and look at an idle worker.
+
+    A trial is of the fewest partitions only.
+    """
     seconds = max(SHORTEST, MEASURED * plan.scale)
     figures: list[Figure] = []
-    for number in partitions:
+    for number in partitions if plan.scale == 1 else partitions[:1]:
         with serve(kind) as url:
-            server = version(url)
+            report = Report(version(url))
             if not MEASURABLE:
                 say("the CPU of other processes is not to be had on this system")
-                return Report(server)
+                return report
             say(f"{number} partitions")
             compete = contenders(url, number, beside)
             found = interleaved(
@@ -168,55 +180,58 @@ def measure(
                 {
                     name: partial(cost, url, each, number, rates, seconds)
                     for name, each in compete.items()
-                    if not only or name in only or name == BY_EVENT
                 },
                 _spelled,
             )
-            for rate in rates:
-                for name in found.keys() - {BY_EVENT}:
-                    figures += _figures(number, rate, name, found)
-            if number == max(partitions):
-                for name in (BEFORE, TRACKER):
-                    if name in found:
-                        figures += _idle(name, number, url, compete[name], seconds)
-    return Report(server, sorted(figures, key=lambda figure: figure.what))
+            others = [name for name in compete if name != BY_EVENT]
+            figures += [
+                figure
+                for name in others
+                for rate in rates
+                for figure in _figures(number, rate, name, found)
+            ]
+            figures += _idle(number, url, compete[TRACKER], seconds)
+    report.figures = figures
+    return report
 
 
 def _figures(
     partitions: int, rate: int, name: str, found: Mapping[str, Sequence[Mapping[int, Cost]]]
 ) -> list[Figure]:
-    ours = [costs[rate] for costs in found[name]]
-    theirs = [costs[rate] for costs in found[BY_EVENT]]
+    """Return what is compared of one contender with the loop by hand, at one rate."""
+    which = "" if name == TRACKER else f", {name}"
     figures = []
-    for field, unit in (("own", "cores"), ("server", "cores"), ("p50", "ms"), ("p99", "ms")):
-        what = f"{name}, {partitions:2} partitions, {rate:6,}/s: {field}"
-        pair = ([max(getattr(each, field), 1e-4) for each in of] for of in (ours, theirs))
-        ours_, theirs_ = pair
-        figures.append(compared(what, unit, ours_, BY_EVENT, theirs_))
+    for what, field in COMPARED.items():
+        ours, theirs = (
+            [max(LEAST, getattr(costs[rate], field)) for costs in found[each]]
+            for each in (name, BY_EVENT)
+        )
+        unit = "ms" if what.startswith("p") else "cores"
+        label = f"{rate:,}/s, {partitions} partitions{which}: {what}"
+        figures.append(compared(label, unit, ours, BY_EVENT, theirs))
     return figures
 
 
-def _idle(
-    name: str, partitions: int, url: str, contender: Sequence[str], seconds: float
-) -> list[Figure]:
+def _idle(partitions: int, url: str, contender: Sequence[str], seconds: float) -> list[Figure]:
     found = idle(url, contender, partitions, max(QUIET * seconds / MEASURED, 1.0))
     units = {"commands": "/s", "own": "cores", "server": "cores"}
     return [
-        Figure(f"{name}, {partitions} partitions, idle: {what}", units[what], round(value, 4))
+        Figure(f"idle, {partitions} partitions: {what}", units[what], round(max(LEAST, value), 4))
         for what, value in found.items()
     ]
 
 
 def table(report: Report) -> str:
-    """Return the figures as a table: one line for each contender and rate."""
+    """Return the figures with one line for each contender and rate, ratios beside them."""
     lines = [f"| {report.server} | worker's cores | server's cores | p50 | p99 |"]
     lines.append("| --- | --- | --- | --- | --- |")
     rows: dict[str, list[str]] = {}
     for figure in report.figures:
         what, _, _ = figure.what.partition(": ")
-        ratio = f" (x{figure.ratios[0]:.2f})" if figure.ratios else f" {figure.unit}"
-        rows.setdefault(what, []).append(f"{figure.value:.3g}{ratio}")
-    lines += [f"| {what} | {' | '.join(cells)} |" for what, cells in rows.items()]
+        ratio = f" (**{figure.ratios[0]:.2f}**)" if figure.ratios else ""
+        unit = figure.unit if figure.unit != "cores" else ""
+        rows.setdefault(what, []).append(f"{figure.value:.3g} {unit}".rstrip() + ratio)
+    lines += [f"| {what} | {' | '.join(cells)} |" for what, cells in sorted(rows.items())]
     return "\n".join(lines)
 
 
@@ -231,7 +246,6 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, nargs="+", default=PARTITIONS)
     parser.add_argument("--rates", type=int, nargs="+", default=RATES)
     parser.add_argument("--beside", type=Path, help="a checkout whose worker is measured, too")
-    parser.add_argument("--only", nargs="+", default=(), help="names of contenders")
     options = parser.parse_args()
     interruptible()
     for kind in [options.server] if options.server else binaries():
@@ -242,7 +256,6 @@ def main() -> None:
             partitions=options.partitions,
             rates=options.rates,
             beside=options.beside,
-            only=options.only,
         )
         print(f"\n{table(report)}\n", flush=True)
 

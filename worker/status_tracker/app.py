@@ -75,9 +75,9 @@ class Worker:
         finally:
             try:
                 await fleet.shut_down()
+            finally:
                 if common is not None:
                     await common.close()
-            finally:
                 await client.close()
 
     async def _reach(self) -> tuple[Client, Agreement]:
