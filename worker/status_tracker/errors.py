@@ -38,3 +38,20 @@ class ClosedPipeError(OutputError):
     """Nobody reads the output any more; nobody needs to be told."""
 
     exit_code = EXIT_PIPE
+
+
+class UpdateError(ValueError):
+    """An update that the deployment's rules refuse, in one line: what is there, and what may be."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+        """The field as it is called on the wire, where it is one."""
+
+
+class BacklogError(Exception):
+    """The workers are too far behind: a partition has more unread entries than `max_backlog`."""
+
+
+class FeedGapError(Exception):
+    """Changes after a token are not there any more: take a new snapshot, and go on from there."""

@@ -1,14 +1,19 @@
 """What everyone who connects must agree on: the server, the number of partitions, the layout."""
 
+import json
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
+from msgspec import Struct
 from redis.exceptions import ResponseError
 
 from status_tracker.connection.client import Client, server_info
 from status_tracker.errors import ConfigError
 from status_tracker.keys import Keys, Layout
 from status_tracker.lua.create import create
+from status_tracker.rules import Rules, load_rules, parse_rules
 from status_tracker.text import decoded_fields
 
 VERSION = "1"
@@ -125,3 +130,29 @@ def _compare(key: str, wanted: dict[str, str], meta: dict[str, str]) -> None:
             f"{field}: configured is {value}, but {key} says that this deployment was created "
             f"with {created}: {remedy}"
         )
+
+
+class Deployment(Struct, frozen=True, kw_only=True):
+    """What everyone goes by (a stand-in until the rules stand in `status:meta`)."""
+
+    keys: Keys
+    partitions: int
+    revision: int
+    rules: Rules
+    texts: Mapping[int, str]
+
+
+def deployment_of(prefix: str, fields: Mapping[str, str]) -> Deployment:
+    """Return the deployment that the fields of its hash tell of; raises `ConfigError`."""
+    if not fields.keys() >= FIELDS:
+        raise ConfigError(f"no deployment with prefix {prefix}: start a worker first")
+    text = fields.get("rules")
+    path = Path(__file__).parent / "config" / "rules.toml"
+    path = path if path.exists() else Path(__file__).parents[2] / "config" / "rules.toml"
+    return Deployment(
+        keys=_keys(prefix, dict(fields)),
+        partitions=int(fields["partitions"]),
+        revision=int(fields.get("revision", 1)),
+        rules=parse_rules(json.loads(text)) if text else load_rules(path),
+        texts={},
+    )

@@ -56,6 +56,8 @@ class TaskUpdate(Update, kw_only=True, frozen=True, gc=False, tag="task"):
     """What a producer says of a task, for type checkers."""
 
     phase: TaskPhase
+    updated_at: Timestamp = 0
+    """0: filled in when it is sent."""
     restart: bool = False  # type: ignore[misc]  # a constant of the others
 
 
@@ -64,6 +66,8 @@ class AssetUpdate(Update, kw_only=True, frozen=True, gc=False, tag="asset"):
     """What a producer says of an asset, for type checkers."""
 
     phase: AssetPhase
+    updated_at: Timestamp = 0
+    """0: filled in when it is sent."""
 
 
 class Status(Struct, rename="camel", kw_only=True, omit_defaults=True, frozen=True, gc=False):

@@ -104,6 +104,7 @@ def _packed(command: Command) -> bytes:
 
 async def _reply(connection: AbstractConnection) -> Any:
     try:
-        return await connection.read_response()
+        # As bytes, whatever a client that a user gave us would make of them.
+        return await connection.read_response(disable_decoding=True)
     except exceptions.ResponseError as error:
         return error
