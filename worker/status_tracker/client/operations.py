@@ -99,6 +99,7 @@ _PASSING_CLASSES = (
     exceptions.MasterDownError,
     exceptions.TryAgainError,
     exceptions.BusyLoadingError,
+    exceptions.ClusterDownError,
 )
 
 
@@ -109,7 +110,7 @@ def is_lost(error: object) -> bool:
 
 def is_passing(error: object) -> bool:
     """Tell whether the server refused what it will do in a moment."""
-    return isinstance(error, _PASSING_CLASSES + (exceptions.ClusterDownError,)) or (
+    return isinstance(error, _PASSING_CLASSES) or (
         isinstance(error, exceptions.ResponseError) and bool(_PASSING.match(str(error)))
     )
 
@@ -159,7 +160,7 @@ def asked_all(commands: list[Command], within: float) -> Operation[list[Any]]:
 def _about(command: Command, error: Exception) -> Exception:
     """Name the key in an error of the server about it."""
     if isinstance(error, exceptions.ResponseError) and not is_passing(error):
-        return exceptions.ResponseError(f"{command[0]} {command[1]}: {error}")
+        return exceptions.ResponseError(f"{command[0]!s} {command[1]!s}: {error}")
     return error
 
 

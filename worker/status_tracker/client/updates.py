@@ -27,9 +27,11 @@ NAMES = {
 }
 """What may be said besides kind, id and phase → how it is called on the wire."""
 
+_WIRE = {**NAMES, **{wire: wire for wire in NAMES.values()}}
+
 SET_BACK = 30_000_000
-"""Microseconds. Where the system's clock was set back by more than this, the time begins again at it:
-to stay ahead would have every update rejected as `future`, which is from 60 s on."""
+"""Microseconds. Where the system's clock was set back by more than this, time begins again there: it
+would have every update rejected as `future` to stay a minute ahead."""
 
 
 class Clock:
@@ -66,30 +68,31 @@ class Emission(Struct, frozen=True, gc=False):
     data: bytes
 
 
-Fields = dict[str, Any]
+Document = dict[str, Any]
 """An update by the names of the wire."""
 
 
-def fields_of(kind: str, entity_id: str, phase: str, **others: Any) -> Fields:
+def fields_of(kind: str, entity_id: str, phase: str, **others: Any) -> Document:
     """Return an update by the names of the wire; what is None or false is left out.
 
     It has the time at which it was said, however late it is sent.
     """
-    fields: Fields = {"kind": kind, "id": entity_id, "phase": phase}
+    fields: Document = {"kind": kind, "id": entity_id, "phase": phase}
     at = None
     for name, value in others.items():
-        if name not in NAMES:
+        wire = _WIRE.get(name)
+        if wire is None:
             raise UpdateError(f"{name}: no such field; there are {', '.join(NAMES)}", name)
-        if name == "updated_at":
+        if wire == "updatedAt":
             at = value
         elif value is not None and value is not False:
-            fields[NAMES[name]] = value
+            fields[wire] = value
     fields["updatedAt"] = at or clock()
     return fields
 
 
-def fields_from(update: Update | Mapping[str, Any]) -> Fields:
-    """Return the same of a struct, or of what `Emitter.emit` takes, by name."""
+def fields_from(update: Update | Mapping[str, Any]) -> Document:
+    """Return the same of a struct, or of what `Emitter.emit` takes, by name; the wire's will do."""
     if isinstance(update, Update):
         others = {name: getattr(update, name) for name in NAMES}
         return fields_of(str(update.__struct_config__.tag), update.id, update.phase, **others)
@@ -111,7 +114,7 @@ class Checker:
         self._kinds = deployment.rules.kinds
         self._partitions = deployment.partitions
 
-    def check(self, fields: Fields) -> Emission:
+    def check(self, fields: Document) -> Emission:
         """Return what is sent; raises `UpdateError`, which names the field."""
         progress = fields.get("progress")
         if progress is not None and progress != progress:  # noqa: PLR0124 - JSON has no NaN
@@ -142,5 +145,3 @@ def _refusal(why: Rejection) -> UpdateError:
 def numbered(error: UpdateError, number: int) -> UpdateError:
     """Say which of many updates is refused, counted from 1."""
     return UpdateError(f"update {number:,}: {error}", error.field)
-
-

@@ -122,7 +122,7 @@ class BlockingCluster:
         places: dict[tuple[str, int], list[int]] = {}
         for place, key in enumerate(_keys(commands)):
             try:
-                node = client.get_node_from_key(key)
+                node = client.get_node_from_key(key)  # type: ignore[no-untyped-call]
             except UNREACHABLE as error:
                 self._outdated, replies[place] = True, error
             else:
@@ -182,7 +182,7 @@ class BlockingCluster:
         with self._lock:
             if address not in self._nodes:
                 host, port = address
-                node = client.get_node(host=host, port=port)
+                node = client.get_node(host=host, port=port)  # type: ignore[no-untyped-call]
                 if node is None:
                     raise exceptions.ClusterError(f"{host}:{port} is no node that is known yet")
                 pool = client.get_redis_connection(node).connection_pool

@@ -82,7 +82,7 @@ class _BlockingSentinels(sentinel.Sentinel):
     def discover_master(self, service_name: str) -> tuple[str, int]:
         """Return the master's host and port; raises `MasterNotFoundError`."""
         try:
-            found: tuple[str, int] = super().discover_master(service_name)
+            found: tuple[str, int] = super().discover_master(service_name)  # type: ignore[no-untyped-call]
         except sentinel.MasterNotFoundError as error:
             raise _short(error) from None
         return found
@@ -153,7 +153,7 @@ def blocking_cluster(url: str) -> redis.RedisCluster:
     used.
     """
     hosts, own = _cluster_hosts(url, 0, _BLOCKING)
-    nodes = [ClusterNode(host, port) for host, port in hosts]
+    nodes = [ClusterNode(host, port) for host, port in hosts]  # type: ignore[no-untyped-call]
     common = {**_options(own), **_ours_blocking, "ssl": own.connection_class is redis.SSLConnection}
     return redis.RedisCluster(startup_nodes=nodes, require_full_coverage=False, **common)
 

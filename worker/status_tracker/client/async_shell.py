@@ -1,0 +1,211 @@
+"""The shell for asyncio: drives operations on the connections that workers use, too."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any, TypeVar
+
+import redis.asyncio
+
+from status_tracker.cancellation import started
+from status_tracker.client.feed import block_within, follow_commands, followed
+from status_tracker.client.operations import (
+    Follow,
+    Followed,
+    Operation,
+    Pause,
+    Receive,
+    Request,
+)
+from status_tracker.client.sync_shell import HasUrl, is_moved
+from status_tracker.connection.client import UNREACHABLE, Client, Command
+from status_tracker.connection.cluster import Address, Cluster
+from status_tracker.connection.server import Server
+from status_tracker.connection.url import (
+    connect,
+    connect_cluster,
+    names_several,
+    without_secrets,
+)
+from status_tracker.errors import UnavailableError
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+AsyncSource = str | HasUrl | redis.asyncio.Redis | redis.asyncio.RedisCluster
+"""A URL, settings, or a client that the user has already."""
+
+MOST_AT_ONCE = 16
+"""Pipelines that are on their way at a time, each on a connection of its own; others wait for them.
+Those that wait at the end of a stream do not count."""
+
+
+class AsyncShell:
+    """Drives operations, in one event loop."""
+
+    def __init__(self, source: AsyncSource) -> None:
+        self._url = source if isinstance(source, str) else getattr(source, "redis_url", None)
+        self.where = without_secrets(self._url) if self._url else "redis"
+        self._client, timeout = _client(source, self._url)
+        self._blocks_for = block_within(timeout)
+        self._room = asyncio.Semaphore(MOST_AT_ONCE)
+
+    async def run(self, operation: Operation[T]) -> T:
+        """Drive an operation to its end; return its result, or raise its error."""
+        try:
+            request = next(operation)
+            while True:
+                try:
+                    answer = await self._answer(request)
+                except Exception as error:  # noqa: BLE001 - the operation's to handle
+                    request = operation.throw(error)
+                else:
+                    request = operation.send(answer)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        except UnavailableError as error:
+            raise UnavailableError(f"{self.where}: {error}") from error.__cause__
+        finally:
+            operation.close()
+
+    async def _answer(self, request: Request) -> Any:
+        match request:
+            case tuple():
+                [reply] = await self.ask([request])
+                if isinstance(reply, Exception):
+                    raise reply
+                return reply
+            case list():
+                return await self.ask(request)
+            case Pause(seconds):
+                return await asyncio.sleep(seconds)
+            case Receive(inbox, seconds):
+                return await _received(inbox, seconds)
+            case Follow(tail, places):
+                return await tail.follow(places)  # type: ignore[attr-defined]
+        raise TypeError(f"{request!r} is no request")
+
+    async def ask(self, commands: list[Command], *, waits: bool = False) -> list[Any]:
+        """Return the replies, with errors in the place of replies; `waits` for one that blocks."""
+        async with nullcontext() if waits else self._room:
+            replies = await self._execute(commands)
+            if self._url and not self._client.is_cluster and any(map(is_moved, replies)):
+                single, self._client = self._client, connect_cluster(self._url)
+                await single.close()
+                replies = await self._execute(commands)
+            return replies
+
+    async def _execute(self, commands: list[Command]) -> list[Any]:
+        try:
+            return await self._client.execute_all(commands)
+        except UNREACHABLE as error:
+            return [error] * len(commands)
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether each stream has to be asked for alone."""
+        return self._client.is_cluster
+
+    def spawn(self, operation: Operation[None], name: str) -> "_Task":
+        """Run an operation in a task of its own."""
+        return _Task(self, operation, name)
+
+    def inbox(self) -> "asyncio.Queue[Any]":
+        """Return a new inbox."""
+        return asyncio.Queue()
+
+    def tail(self) -> "_Tail":
+        """Return a new tail."""
+        return _Tail(self, self._blocks_for)
+
+    async def close(self) -> None:
+        """Close all connections of ours; a client that was the user's stays as it is."""
+        await self._client.close()
+
+
+class _Task:
+    """An operation in a task of its own."""
+
+    def __init__(self, shell: AsyncShell, operation: Operation[None], name: str) -> None:
+        self._name = name
+        self._task = started(shell.run(operation), f"status-tracker {name}")
+        self._task.add_done_callback(self._tell)
+
+    def stop(self) -> None:
+        """End it."""
+        self._task.cancel()
+
+    def _tell(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            log.error("%s ended", self._name, exc_info=error)
+
+
+class _Tail:
+    """Waits at the end of streams; in a cluster, with a task and a connection for each."""
+
+    def __init__(self, shell: AsyncShell, blocks_for: float) -> None:
+        self._shell = shell
+        self._blocks_for = blocks_for
+        self._waiting: dict[str, asyncio.Task[Followed]] = {}
+
+    async def follow(self, places: Mapping[str, str]) -> Followed:
+        """Return what came, as `feed.followed` has it."""
+        if not self._shell.is_cluster or len(places) == 1:
+            return await self._read(places)
+        for stream in places.keys() - self._waiting.keys():
+            part = {stream: places[stream]}
+            self._waiting[stream] = started(self._read(part), f"status-tracker feed {stream}")
+        await asyncio.wait(self._waiting.values(), return_when=asyncio.FIRST_COMPLETED)
+        done = [stream for stream, reading in self._waiting.items() if reading.done()]
+        found: dict[str, tuple[Any, Any]] = {}
+        for stream in done:
+            found |= self._waiting.pop(stream).result()
+        return found
+
+    async def _read(self, places: Mapping[str, str]) -> Followed:
+        commands = follow_commands(places, self._blocks_for)
+        return followed(places, await self._shell.ask(commands, waits=True))
+
+    def close(self) -> None:
+        """Close it: what is waited for ends with its task."""
+        for reading in self._waiting.values():
+            reading.cancel()
+
+
+async def _received(inbox: Any, seconds: float | None) -> Any:
+    try:
+        async with asyncio.timeout(seconds):
+            return await inbox.get()
+    except TimeoutError:
+        return None
+
+
+def _client(source: AsyncSource, url: str | None) -> tuple[Client, float | None]:
+    """Return our client for what we were given, and the timeout of its sockets."""
+    if url is not None:
+        return (connect_cluster(url) if names_several(url) else connect(url)), None
+    if isinstance(source, redis.asyncio.RedisCluster):
+        return _cluster(source), source.connection_kwargs.get("socket_timeout")
+    if isinstance(source, redis.asyncio.Redis):
+        pool = source.connection_pool
+        return Server(pool), pool.connection_kwargs.get("socket_timeout")
+    raise TypeError(
+        f"{type(source).__name__}: give a URL, settings, a redis.asyncio.Redis or RedisCluster"
+    )
+
+
+def _cluster(client: redis.asyncio.RedisCluster) -> Cluster:
+    """Return our client of a cluster that connects as the user's does."""
+    manager = client.nodes_manager
+    seeds = [*manager.startup_nodes.values()]
+    own = seeds[0].connection_kwargs
+
+    def node(address: Address) -> Server:
+        host, port = manager.address_remap(address) if manager.address_remap else address
+        options = {**own, "host": host, "port": port}
+        return Server(redis.asyncio.ConnectionPool(seeds[0].connection_class, **options))
+
+    return Cluster([(each.host, int(each.port)) for each in seeds], node)
