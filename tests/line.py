@@ -9,8 +9,10 @@ from status_tracker.engine.partition import PartitionKeyspace
 from status_tracker.engine.statuses import StatusCache
 from status_tracker.engine.store import Store
 from status_tracker.keys import Keys, Layout, PartitionKeys
+from status_tracker.lua.attach import Attached
 from status_tracker.lua.commit import StatusChangedError
-from status_tracker.rules import Rules, load_rules
+from status_tracker.metadata import Deployment
+from status_tracker.rules import Rules, load_rules, rules_json
 from status_tracker.settings import default_file
 
 MAX_EVENT_BYTES = 65_536
@@ -19,23 +21,42 @@ RULES = load_rules(default_file("rules.toml"))
 """The contract's rules with its default numbers."""
 
 
+def deployed(
+    rules: Rules = RULES, *, revision: int = 1, layout: Layout = "single", partitions: int = 1
+) -> Deployment:
+    """Return a deployment that has these rules in force."""
+    return Deployment(
+        keys=Keys("status", layout),
+        partitions=partitions,
+        revision=revision,
+        rules=rules,
+        texts={revision: rules_json(rules)},
+    )
+
+
+def meta_of(deployment: Deployment) -> dict[str, str | None]:
+    """Return what the `meta` key of a deployment holds."""
+    texts = {f"rules:{number}": text for number, text in deployment.texts.items()}
+    return {
+        "version": "2",
+        "partitions": str(deployment.partitions),
+        "layout": deployment.keys.layout,
+        "rules": rules_json(deployment.rules),
+        "revision": str(deployment.revision),
+        **texts,
+    }
+
+
 def builder(
+    deployment: Deployment,
     *,
-    stream: str,
-    rules: Rules = RULES,
     number: int = 0,
-    partitions: int = 1,
     live_statuses: int = 1_000,
     live_bytes: int = 10**9,
 ) -> BatchBuilder:
     """Return what folds the entries of a partition."""
-    return BatchBuilder(
-        rules,
-        StatusCache(rules, capacity=live_statuses, size=live_bytes),
-        stream=stream,
-        number=number,
-        partitions=partitions,
-    )
+    cache = StatusCache(deployment.rules, capacity=live_statuses, size=live_bytes)
+    return BatchBuilder(deployment, cache, number=number)
 
 
 class Line:
@@ -53,9 +74,13 @@ class Line:
 
     async def attach(self) -> tuple[str, ...]:
         """Take the cursor from the keys; return what was created."""
-        attached = await self.store.attach(thorough=True)
-        self.builder.restart(attached.cursor)
+        attached = await self.look()
+        self.builder.restart(attached.cursor, self.builder.deployment)
         return attached.created
+
+    async def look(self, *, thorough: bool = True) -> Attached:
+        """See where the keys stand, and recreate what is missing."""
+        return await self.store.attach(self.builder.deployment, thorough=thorough)
 
     async def fold(self, count: int = 100_000) -> Batch:
         """Read what is there and fold it, without committing."""
@@ -91,19 +116,11 @@ def server_line(
     rules: Rules = RULES,
     layout: Layout = "single",
     partitions: int = 4,
+    revision: int = 1,
     max_changes: int = 1_000_000,
     max_rejected: int = 1_000_000,
 ) -> Line:
     """Return the line of a partition on a real server."""
-    keys = Keys("status", layout)
-    own = keys.partition(number)
-    store = Store(
-        client,
-        keys,
-        number,
-        rules=rules,
-        max_changes=max_changes,
-        max_rejected=max_rejected,
-    )
-    folding = builder(stream=own.events, rules=rules, number=number, partitions=partitions)
-    return Line(store, own, folding)
+    deployment = deployed(rules, revision=revision, layout=layout, partitions=partitions)
+    store = Store(client, deployment, number, max_changes=max_changes, max_rejected=max_rejected)
+    return Line(store, deployment.keys.partition(number), builder(deployment, number=number))

@@ -289,7 +289,10 @@ def _same_phase(
     if begun:
         progress = 1 if status["phase"] in table["success"] else update.get("progress")
     new = _document(table, later, progress, _given(update, status), status.get("retries", 0))
-    return "duplicate" if new == status else new
+    # A status without retries of a kind that counts them has 0.
+    message, retries = status.get("errorMessage"), status.get("retries", 0)
+    was = _document(table, status, status.get("progress"), message, retries)
+    return "duplicate" if new == was else new
 
 
 def _document(

@@ -7,7 +7,6 @@ import asyncio
 import sys
 
 from status_tracker.app import Worker
-from status_tracker.rules import load_rules
 from status_tracker.settings import load_settings
 
 
@@ -15,9 +14,10 @@ async def main(url: str) -> None:
     """Work until killed."""
     # Small batches, so that two such workers meet often.
     settings = load_settings(environment={}, options={"redis_url": url, "batch_entries": 50})
-    worker = Worker(settings, load_rules(settings.rules))
-    client, keys = await worker._reach()
-    partitions = [worker._partition(client, keys, number) for number in range(settings.partitions)]
+    worker = Worker(settings)
+    client, agreement = await worker._reach()
+    numbers = range(settings.partitions)
+    partitions = [worker._partition(client, agreement, number) for number in numbers]
     await asyncio.gather(*(partition.run() for partition in partitions))
 
 

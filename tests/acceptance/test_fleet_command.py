@@ -26,6 +26,7 @@ from tests.acceptance.fleet_command import (
 )
 from tests.acceptance.tracker import Tracker, drained, tracker
 from tests.events import add, id_in, update
+from tests.line import deployed, meta_of
 from tests.servers import Redis, Server, wait_until
 
 KEYS = Keys("status", "single")
@@ -48,7 +49,7 @@ def test_all_is_well(server: Server, worker: Tracker) -> None:
     result = fleet(server.url, "--max-lag", "0")
     assert (result.returncode, result.stderr) == (0, "")
     lines = [line.split() for line in result.stdout.splitlines() if line.strip()]
-    assert lines[0] == ["partition", "owner", "cursor", "lag", "behind", "lease", "left"]
+    assert lines[0] == ["partition", "owner", "cursor", "lag", "behind", "lease", "left", "rules"]
     assert [line[:6] for line in lines[2:6]] == [
         [str(number), "one", "0-0", "0", "0.0", "s"] for number in range(4)
     ]
@@ -58,7 +59,11 @@ def test_all_is_well(server: Server, worker: Tracker) -> None:
     names = ["applied", "duplicates", "forwarded", "rejected", "lost", "epoch"]
     assert lines[9] == ["partition", *names]
     assert lines[11:15] == [[str(number), *["0"] * 6] for number in range(4)]
-    assert lines[15:] == [["rejected", "entries:", "0", "kept,", "0", "dropped"]]
+    assert lines[15:] == [
+        ["rules:", "revision", "1", "is", "in", "force"],
+        ["rejected", "entries:", "0", "kept,", "0", "dropped"],
+    ]
+    assert [line[-1] for line in lines[2:6]] == ["1"] * 4
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
@@ -70,7 +75,7 @@ def test_json(server: Server, redis_client: Redis, worker: Tracker) -> None:
     assert result.returncode == 0
     document = json.loads(result.stdout)
     assert list(document) == [
-        *("healthy", "problems", "notes", "partitions", "workers", "rejected")
+        *("healthy", "problems", "notes", "partitions", "workers", "rejected", "revision")
     ]
     assert (document["healthy"], document["problems"], document["notes"]) == (True, [], [])
     for number, seen in enumerate(document["partitions"]):
@@ -89,11 +94,13 @@ def test_json(server: Server, redis_client: Redis, worker: Tracker) -> None:
                 "lost": 0,
                 "epoch": 0,
             },
+            "revision": 1,
         }
     [seen] = document["workers"]
     assert 0 <= seen.pop("heartbeat_age") < DEADLINE
     assert seen == {"name": "one", "partitions": [0, 1, 2, 3]}
     assert document["rejected"] == {"kept": 0, "dropped": 0}
+    assert document["revision"] == 1
 
 
 def test_a_lag_that_is_too_long(server: Server, redis_client: Redis, worker: Tracker) -> None:
@@ -200,7 +207,7 @@ def test_a_name_that_a_terminal_would_obey(
     """Whoever may write a key must not draw on an operator's terminal, nor forge a line."""
     name = b"\x1b[2J\r\nall is well\xe2\x80\xae\xff[red]"
     shown = r"\x1b[2J\r\nall is well\u202e\xff[red]"
-    redis_client.hset(KEYS.meta, mapping={"version": "1", "partitions": "2", "layout": "single"})
+    redis_client.hset(KEYS.meta, mapping=meta_of(deployed(partitions=2)))
     redis_client.set(KEYS.lease(0), name, px=3_600_000)
     redis_client.set(KEYS.lease(1), name)
     redis_client.zadd(KEYS.workers, {name: 1})

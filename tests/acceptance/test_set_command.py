@@ -16,6 +16,7 @@ from status_tracker.keys import Keys, Layout
 from tests.acceptance.fleet_command import DEADLINE, completed, environment
 from tests.acceptance.tracker import Tracker, drained, tracker
 from tests.events import NOW, add, id_in, update
+from tests.line import deployed, meta_of
 from tests.servers import Redis, Server, wait_until
 
 COMMAND = [sys.executable, "-m", "status_tracker", "set"]
@@ -241,26 +242,26 @@ def test_what_the_rules_do_not_have(
     server: Server, redis_client: Redis, arguments: list[str], says: str
 ) -> None:
     """A slip is a usage error that says what there is, and nothing is written."""
+    redis_client.hset(KEYS.meta, mapping=meta_of(deployed(partitions=4)))
     result = set_status(server.url, *arguments)
     assert (result.returncode, result.stdout) == (2, "")
     assert says in re.sub(r"\s+", " ", result.stderr)
     assert not [each for each in result.stderr if not each.isprintable() and each != "\n"]
     assert "Traceback" not in result.stderr
-    assert redis_client.dbsize() == 0
+    assert redis_client.dbsize() == 1
 
 
 def test_a_kind_of_one_s_own(server: Server, redis_client: Redis, tmp_path: Path) -> None:
-    """With the workers' rules, it knows their kinds."""
+    """It knows the deployment's kinds, whatever the shipped ones are."""
     (tmp_path / "rules.toml").write_text(
         'max_clock_skew = "60s"\nclock_skew = "1s"\nmax_event_bytes = "64KiB"\n'
         '[export]\nphases = ["queued", "done"]\ninitial = ["queued"]\nsuccess = ["done"]\n'
         'terminal = ["done"]\ntransitions = { queued = ["done"] }\n'
     )
-    rules = ["--rules", str(tmp_path / "rules.toml")]
-    with tracker(tmp_path, "--redis-url", server.url, *rules):
+    with tracker(tmp_path, "--redis-url", server.url, "--rules", "rules.toml"):
         wait_until(lambda: drained(redis_client, KEYS))
-        said(server.url, *rules, "export", "e-1", "queued")
-        _, after = said(server.url, *rules, "export", "e-1", "done")
+        said(server.url, "export", "e-1", "queued")
+        _, after = said(server.url, "export", "e-1", "done")
         assert after.startswith('after: {"phase":"done","progress":1,"updatedAt":')
 
 
@@ -270,7 +271,7 @@ def test_a_kind_of_one_s_own(server: Server, redis_client: Redis, tmp_path: Path
 )
 def test_a_key_of_another_type(server: Server, redis_client: Redis, command: str, key: str) -> None:
     """The line names the key; what the server refused was not added."""
-    redis_client.hset(KEYS.meta, mapping={"version": "1", "partitions": "4", "layout": "single"})
+    redis_client.hset(KEYS.meta, mapping=meta_of(deployed(partitions=4)))
     redis_client.set(key, "x")
     result = set_status(server.url, "task", TASK, "pending")
     assert (result.returncode, result.stdout) == (69, "")

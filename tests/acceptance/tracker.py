@@ -19,6 +19,9 @@ SOON = {"STATUS_LEASE_TTL": "2s", "STATUS_HEARTBEAT": "100ms"}
 """For tests that kill workers: the default leaves a dead worker's partitions alone for 10 s."""
 
 
+NEVER_REVISED: Mapping[int, Mapping[str, Document]] = {}
+
+
 class Tracker:
     """One `status-tracker run`, with its log in a file."""
 
@@ -61,6 +64,19 @@ class Tracker:
         self._process.send_signal(number)
         return self.exit_code(within)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.poll() is not None
+
+    def pause(self) -> None:
+        """Have it do nothing until it is told to go on."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it go on after a pause."""
+        self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """End it as nothing can prevent."""
         self._process.kill()
@@ -92,12 +108,24 @@ def drained(client: Redis, keys: Keys, partitions: int = 4) -> bool:
 
 
 def model_of(
-    client: Redis, keys: Keys, partitions: int = 4, *, kinds: Mapping[str, Document] = KINDS
+    client: Redis,
+    keys: Keys,
+    partitions: int = 4,
+    *,
+    kinds: Mapping[str, Document] = KINDS,
+    later: Mapping[int, Mapping[str, Document]] = NEVER_REVISED,
 ) -> Model:
-    """Feed the streams, as they are on the server, to the model."""
+    """Feed the streams, as they are on the server, to the model.
+
+    `later` are the kinds of each revision of the rules after the first one; where a partition took
+    it up, its hash says.
+    """
     model = Model(partitions, kinds=kinds)
     for number in range(partitions):
+        begun = client.hgetall(keys.partition(number).partition)
         for entry_id, fields in client.xrange(keys.events(number)):
+            taken_up = [each for each in later if _is_after(entry_id, begun[f"revision:{each}"])]
+            model.kinds = later[max(taken_up)] if taken_up else kinds
             data = fields.get("data")
             raw = None if data is None else data.encode(errors="surrogateescape")
             model.apply(number, entry_id, raw, fields.get("from"))
@@ -110,13 +138,15 @@ def assert_as_modelled(
     partitions: int = 4,
     *,
     kinds: Mapping[str, Document] = KINDS,
+    later: Mapping[int, Mapping[str, Document]] = NEVER_REVISED,
     history: int = 0,
 ) -> Model:
     """Compare every status, set, count, change and rejection with the model, and the cursors.
 
-    `history` is how many changes are kept of each entity.
+    `kinds` and `later` are those of `model_of`; `history` is how many changes are kept of each
+    entity.
     """
-    model = model_of(client, keys, partitions, kinds=kinds)
+    model = model_of(client, keys, partitions, kinds=kinds, later=later)
     _assert_statuses(client, keys, model)
     _assert_index(client, keys, model)
     _assert_feeds(client, keys, model)
@@ -127,10 +157,20 @@ def assert_as_modelled(
         partition |= {field: str(count) for field, count in model.totals[number].items()}
         if keys.layout == "cluster":
             partition |= _origins(model, number)
-        assert client.hgetall(own.partition) == partition
+        found = client.hgetall(own.partition)
+        revisions = {field: found.pop(field) for field in list(found) if "revision" in field}
+        assert found == partition
+        assert revisions.pop("revision") == str(max(later, default=1))
+        assert revisions.keys() >= {f"revision:{each}" for each in later}
         [group] = client.xinfo_groups(own.events)
         assert (group["name"], group["lag"]) == ("tracker", 0)
     return model
+
+
+def _is_after(entry_id: str, other: str) -> bool:
+    """Compare the IDs of two entries."""
+    first, second = (tuple(map(int, each.split("-"))) for each in (entry_id, other))
+    return first > second
 
 
 def _origins(model: Model, number: int) -> dict[str, str]:

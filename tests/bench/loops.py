@@ -21,7 +21,7 @@ import msgspec
 import redis
 from status_tracker.app import COLLECT_EVERY, Worker
 from status_tracker.rules import load_rules
-from status_tracker.settings import load_settings
+from status_tracker.settings import default_file, load_settings
 
 from tests.bench.by_hand import decoded, folded, keys_of
 from tests.bench.processes import connect, figures_of
@@ -47,8 +47,8 @@ def drain_by_tracker(url: str, workload: Workload, *, history: int = 0) -> float
     """Let the real worker read everything; return events per second, its start included."""
     options = {"redis_url": url, "prefix": PREFIX, "partitions": workload.partitions}
     settings = load_settings(environment={}, options=options)
-    rules = msgspec.structs.replace(load_rules(settings.rules), history=history)
-    worker = Worker(settings, rules)
+    rules = msgspec.structs.replace(load_rules(default_file("rules.toml")), history=history)
+    worker = Worker(settings, rules=rules)
 
     async def drain() -> float:
         began = time.perf_counter()

@@ -40,7 +40,12 @@ async def test_creates_what_was_never_there(line: MakeLine, redis_client: Redis)
     one = line()
     assert await one.attach() == ("hash", "stream")
     assert one.cursor == "0-0"
-    assert redis_client.hgetall(PARTITION) == {"cursor": "0-0", "entries": "0"}
+    assert redis_client.hgetall(PARTITION) == {
+        "cursor": "0-0",
+        "entries": "0",
+        "revision": "1",
+        "revision:1": "0-0",
+    }
     assert group(redis_client)["lag"] == 0
     assert await one.attach() == ()
 
@@ -74,7 +79,12 @@ async def test_a_lost_hash_is_recreated_at_the_group(line: MakeLine, redis_clien
     cursor = one.cursor
     redis_client.delete(PARTITION)
     assert await one.attach() == ("hash",)
-    assert redis_client.hgetall(PARTITION) == {"cursor": cursor, "entries": "3"}
+    assert redis_client.hgetall(PARTITION) == {
+        "cursor": cursor,
+        "entries": "3",
+        "revision": "1",
+        "revision:1": cursor,
+    }
 
 
 async def add_next(client: Redis, phase: str, number: int, key: str = EVENTS, **id_: str) -> str:
@@ -224,7 +234,7 @@ async def test_an_idle_look_copies_no_entry(line: MakeLine, redis_client: Redis)
     """XINFO STREAM would copy the first and the last one, of 100 MB each, twice a second."""
     one = await drained(line, redis_client)
     redis_client.config_resetstat()
-    attached = await one.store.attach(thorough=False)
+    attached = await one.look(thorough=False)
     assert attached == Attached(one.cursor)
     calls = redis_client.info("commandstats")
     assert "cmdstat_xinfo|groups" in calls
@@ -283,13 +293,13 @@ async def test_entries_that_were_trimmed_unread_are_counted(
     for _ in range(10):
         redis_client.xadd(EVENTS, {"data": "bad"}, maxlen=3, approximate=False)
     await one.turn()
-    attached = await one.store.attach(thorough=False)
+    attached = await one.look(thorough=False)
     assert (attached.lost, attached.cursor) == (7, one.cursor)
     assert redis_client.hmget(PARTITION, "entries", "lost") == ["3", "7"]
     assert group(redis_client)["lag"] == 0
-    assert (await one.store.attach(thorough=True)).lost == 0
+    assert (await one.look()).lost == 0
     redis_client.xtrim(EVENTS, maxlen=0)
-    assert (await one.store.attach(thorough=True)).lost == 0
+    assert (await one.look()).lost == 0
 
 
 async def test_a_group_that_somebody_else_made_hides_no_backlog(

@@ -68,6 +68,8 @@ async def test_writes_everything_of_a_batch(line: MakeLine, redis_client: Redis)
         "applied": "2",
         "forwarded": "1",
         "rejected:malformed": "1",
+        "revision": "1",
+        "revision:1": "0-0",
     }
     [group] = redis_client.xinfo_groups("status:events:{0}")
     assert (group["name"], group["last-delivered-id"], group["lag"]) == ("tracker", ids[3], 0)

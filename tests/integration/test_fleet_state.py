@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import redis
@@ -11,7 +11,7 @@ from status_tracker.connection.client import Client as WorkerClient
 from status_tracker.connection.client import Command
 from status_tracker.connection.url import reach
 from status_tracker.errors import ConfigError
-from status_tracker.keys import GROUP, Keys
+from status_tracker.keys import GROUP, Keys, Layout
 from status_tracker.metadata import ensure_deployment, read_deployment
 from status_tracker.monitoring.fleet import (
     FleetState,
@@ -23,7 +23,7 @@ from status_tracker.monitoring.fleet import (
 
 from tests.clusters import ServerCluster
 from tests.events import id_in, update
-from tests.line import Line
+from tests.line import RULES, Line, deployed, meta_of
 from tests.servers import Redis, Server, binaries
 
 KEYS = Keys("status", "single")
@@ -38,9 +38,27 @@ async def client(server: Server) -> AsyncIterator[WorkerClient]:
     await client.close()
 
 
+async def look(client: WorkerClient, partitions: int = 1, layout: Layout = "single") -> FleetState:
+    """Look at a deployment of so many partitions."""
+    return await read_fleet(client, deployed(layout=layout, partitions=partitions))
+
+
 async def first(client: WorkerClient) -> PartitionState:
     """Look at partition 0."""
-    return (await read_fleet(client, KEYS, 1)).partitions[0]
+    return (await look(client)).partitions[0]
+
+
+async def created(client: WorkerClient, partitions: int, layout: Layout | Literal["auto"]) -> Keys:
+    """Create a deployment; return its keys."""
+    found = await ensure_deployment(
+        client, "status", partitions=partitions, layout=layout, rules=RULES
+    )
+    return found.keys
+
+
+def rules(text: str) -> dict[str, str]:
+    """Return the fields that say which rules are in force."""
+    return {"rules": text, "rules:1": text}
 
 
 def server_now(client: Redis) -> int:
@@ -64,8 +82,8 @@ def dump(server: Server) -> dict[bytes, object]:
 
 async def test_missing_keys_are_no_error(client: WorkerClient) -> None:
     """A deployment whose first worker has not begun can be looked at."""
-    assert await read_fleet(client, KEYS, 2) == FleetState(
-        [NOTHING, PartitionState(1, None, None, 0, 0, None)], [], RejectedState(0, 0)
+    assert await look(client, 2) == FleetState(
+        [NOTHING, PartitionState(1, None, None, 0, 0, None)], [], RejectedState(0, 0), 1
     )
 
 
@@ -83,7 +101,7 @@ async def test_lag_on_the_way(
     assert seen.lag_seconds == pytest.approx(90, abs=5)
     await partition.turn()
     totals = Totals(applied=1, duplicates=4)
-    assert await first(client) == PartitionState(0, None, ids[-1], 0, 0, None, totals)
+    assert await first(client) == PartitionState(0, None, ids[-1], 0, 0, None, totals, 1)
 
 
 async def test_lag_of_a_stream_without_a_group(
@@ -138,7 +156,7 @@ async def test_leases(client: WorkerClient, redis_client: Redis) -> None:
     """A lease has its owner and its end; one that somebody made without an end has none."""
     redis_client.set(KEYS.lease(0), "one", px=60_000)
     redis_client.set(KEYS.lease(1), "two")
-    held, endless, free = (await read_fleet(client, KEYS, 3)).partitions
+    held, endless, free = (await look(client, 3)).partitions
     assert held.owner == "one"
     assert held.lease_left == pytest.approx(60, abs=30)
     assert (endless.owner, endless.lease_left) == ("two", None)
@@ -151,7 +169,7 @@ async def test_workers(client: WorkerClient, redis_client: Redis) -> None:
     redis_client.zadd(KEYS.workers, {"two": now - 60_000, "one": now - 20_000})
     for number, owner in enumerate(["two", "gone", "two"]):
         redis_client.set(KEYS.lease(number), owner)
-    seen = await read_fleet(client, KEYS, 3)
+    seen = await look(client, 3)
     one, two = seen.workers
     assert (one.name, one.partitions) == ("one", [])
     assert one.heartbeat_age == pytest.approx(20, abs=5)
@@ -200,7 +218,7 @@ async def test_whoever_comes_or_goes_meanwhile_is_seen_with_its_lease(
         redis_client.zrem(KEYS.workers, "one")
 
     for happens in (join, leave):
-        seen = await read_fleet(Meanwhile(client, nth, happens), KEYS, 1)
+        seen = await look(Meanwhile(client, nth, happens))
         names = {worker.name for worker in seen.workers}
         assert {each.owner for each in seen.partitions} - {None} <= names
         happens()
@@ -211,11 +229,11 @@ async def test_rejected_entries(client: WorkerClient, redis_client: Redis) -> No
     for number, dropped in enumerate(["3", "many", "4"]):
         redis_client.hset(KEYS.partition(number).partition, "rejected_dropped", dropped)
     redis_client.xadd(KEYS.partition(0).rejected, {"reason": "stale"})
-    assert (await read_fleet(client, KEYS, 4)).rejected == RejectedState(kept=1, dropped=7)
+    assert (await look(client, 4)).rejected == RejectedState(kept=1, dropped=7)
     keys = Keys("status", "cluster")
     for number in range(3):
         redis_client.xadd(keys.partition(number).rejected, {"reason": "stale"})
-    assert (await read_fleet(client, keys, 4)).rejected == RejectedState(kept=3, dropped=7)
+    assert (await look(client, 4, "cluster")).rejected == RejectedState(kept=3, dropped=7)
 
 
 async def test_totals(client: WorkerClient, redis_client: Redis, line: Callable[..., Line]) -> None:
@@ -234,7 +252,7 @@ async def test_totals(client: WorkerClient, redis_client: Redis, line: Callable[
     redis_client.delete(KEYS.events(0))
     redis_client.xadd(KEYS.events(0), {"data": "{}"}, id="1-1")
     await partition.attach()
-    seen, other = (await read_fleet(client, KEYS, 2)).partitions
+    seen, other = (await look(client, 2)).partitions
     assert (seen.totals.epoch, seen.totals.applied) == (1, 1)
     assert other.totals == Totals()
 
@@ -263,7 +281,7 @@ async def test_bytes_that_are_no_text(
     redis_client.hset(KEYS.partition(0).partition, "cursor", b"\xff")
     redis_client.set(KEYS.lease(0), b"\xfe", px=60_000)
     redis_client.zadd(KEYS.workers, {b"\xfe": 1, b"\xfd": 1})
-    seen = await read_fleet(client, KEYS, 1)
+    seen = await look(client)
     [state] = seen.partitions
     assert (state.owner, state.cursor, state.lag) == (r"\xfe", r"\xff", 1)
     assert state.lag_seconds == pytest.approx(90, abs=5)
@@ -291,7 +309,7 @@ async def test_nothing_is_written(
     add(redis_client, 3)
     redis_client.set(KEYS.lease(0), "one")
     redis_client.zadd(KEYS.workers, {"one": 1})
-    redis_client.hset(KEYS.meta, mapping={"version": 1, "partitions": 2, "layout": "single"})
+    redis_client.hset(KEYS.meta, mapping=meta_of(deployed(partitions=2)))
     redis_client.acl_setuser(
         "viewer",
         enabled=True,
@@ -302,8 +320,7 @@ async def test_nothing_is_written(
     before = dump(server)
     client = await reach(server.url.replace("//", "//viewer:s3cret@"))
     try:
-        keys, partitions = await read_deployment(client, "status")
-        seen = await read_fleet(client, keys, partitions)
+        seen = await read_fleet(client, await read_deployment(client, "status"))
     finally:
         await client.close()
         redis_client.acl_deluser("viewer")
@@ -315,14 +332,14 @@ async def test_the_cluster_layout_on_one_server(
     client: WorkerClient, redis_client: Redis, line: Callable[..., Line]
 ) -> None:
     """A deployment that will grow into a cluster looks the same."""
-    keys = await ensure_deployment(client, "status", 4, "cluster")
+    keys = await created(client, 4, "cluster")
     partition = line(number=2, layout="cluster")
     await partition.attach()
     redis_client.xadd(keys.events(2), {"data": update(id_in(2), "pending")})
     redis_client.set(keys.lease(2), "one", px=60_000)
-    found, partitions = await read_deployment(client, "status")
-    assert (found.layout, partitions) == ("cluster", 4)
-    seen = (await read_fleet(client, found, partitions)).partitions
+    found = await read_deployment(client, "status")
+    assert (found.keys.layout, found.partitions) == ("cluster", 4)
+    seen = (await read_fleet(client, found)).partitions
     assert [each.lag for each in seen] == [0, 0, 1, 0]
     assert [each.owner for each in seen] == [None, None, "one", None]
 
@@ -333,7 +350,7 @@ async def test_a_real_cluster(tmp_path: Path) -> None:
     with ServerCluster(binaries()["valkey"], tmp_path) as cluster:
         client = await reach(cluster.url)
         try:
-            keys = await ensure_deployment(client, "status", partitions, "auto")
+            keys = await created(client, partitions, "auto")
             for number in range(partitions):
                 stream = keys.events(number)
                 await client.execute(
@@ -344,8 +361,7 @@ async def test_a_real_cluster(tmp_path: Path) -> None:
                 owner = f"worker-{number % 2}"
                 await client.execute("SET", keys.lease(number), owner, "PX", 60_000)
             await client.execute("ZADD", keys.workers, 1, "worker-0", 1, "worker-1")
-            found, count = await read_deployment(client, "status")
-            seen = await read_fleet(client, found, count)
+            seen = await read_fleet(client, await read_deployment(client, "status"))
         finally:
             await client.close()
         masters = {cluster.master_of(keys.events(number)).port for number in range(partitions)}
@@ -358,20 +374,30 @@ async def test_a_real_cluster(tmp_path: Path) -> None:
     ("meta", "says"),
     [
         ({}, "no deployment with prefix status: start a worker first"),
-        ({"partitions": "4"}, "no deployment with prefix status"),
-        ({"version": "2"}, "version: configured is 1, .* created with 2"),
+        ({"version": None}, "version: status:meta has no such field: restore it"),
+        ({"version": "1"}, "version: status:meta is of the first release"),
+        ({"version": "3"}, "version: configured is 2, .* created with 3"),
+        ({"revision": None}, "revision: status:meta has no such field"),
+        ({"revision": "some"}, "revision: status:meta says some"),
+        ({"revision": "2"}, "rules: status:meta does not have the same in rules and in rules:2"),
+        ({"rules": None}, "rules: status:meta has no such field"),
+        ({"rules": "{}"}, "rules: status:meta does not have the same in rules and in rules:1"),
+        (rules("{"), "rules: status:meta has none that this release can read .*truncated"),
+        (rules("[]"), "rules: status:meta has none that this release can read"),
+        (rules('{"max_lag":1}'), "rules: status:meta has none .* run a release that can"),
         ({"layout": "ring"}, "layout: status:meta says ring"),
         ({"partitions": "some"}, "partitions: status:meta says some"),
         ({"partitions": "0"}, "partitions: status:meta says 0"),
     ],
 )
 async def test_a_deployment_that_cannot_be_looked_at(
-    client: WorkerClient, redis_client: Redis, meta: dict[str, str], says: str
+    client: WorkerClient, redis_client: Redis, meta: dict[str, str | None], says: str
 ) -> None:
     """It is refused in one line that says why, and none is created."""
     if meta:
-        whole = {"version": "1", "partitions": "4", "layout": "single"}
-        redis_client.hset(KEYS.meta, mapping=meta if says.startswith("no") else whole | meta)
+        fields = meta_of(deployed(partitions=4)) | meta
+        there = {field: value for field, value in fields.items() if value is not None}
+        redis_client.hset(KEYS.meta, mapping=there)
     before = redis_client.hgetall(KEYS.meta)
     with pytest.raises(ConfigError, match=says):
         await read_deployment(client, "status")

@@ -9,9 +9,10 @@ from status_tracker.connection.client import Client
 from status_tracker.connection.url import connect
 from status_tracker.engine.leases import Leases
 from status_tracker.keys import Keys
+from status_tracker.lua.amend import amend
 from status_tracker.lua.commit import CursorMovedError, StatusChangedError
-from status_tracker.lua.create import create
 from status_tracker.lua.read import read
+from status_tracker.lua.take_over import take_over
 
 from tests.events import NOW, id_in, update
 from tests.integration.test_commit import everything, fill
@@ -25,13 +26,17 @@ OWN, RECEIVER = KEYS.partition(0), KEYS.partition(2)
 Call = Callable[[], Awaitable[object]]
 
 COMMANDS = [
-    *["exists", "type", "get", "set", "del", "mget", "mset", "hget", "hset", "hsetnx", "hgetall"],
-    *["zadd", "zrem", "zcard", "zrange", "zrangebyscore", "zremrangebyscore", "time"],
+    *["exists", "type", "get", "set", "del", "mget", "mset"],
+    *["hget", "hmget", "hset", "hdel", "hgetall", "lpush", "ltrim", "time"],
+    *["zadd", "zrem", "zcard", "zrange", "zrangebyscore", "zremrangebyscore"],
     *["xadd", "xtrim", "xrange", "xrevrange", "xlen", "xsetid", "xinfo|stream", "xinfo|groups"],
-    *["xgroup|create", "xgroup|setid", "lpush", "ltrim"],
+    *["xgroup|create", "xgroup|setid"],
 ]
 
-SCRIPTS = ["attach", "commit", "forward", "create", "heartbeat", "claim", "release", "read"]
+SCRIPTS = [
+    *["attach", "commit", "forward", "read", "amend", "take_over"],
+    *["heartbeat", "claim", "release"],
+]
 
 
 @asynccontextmanager
@@ -49,15 +54,22 @@ async def prepared(name: str, server: Server, client: Client) -> AsyncIterator[C
         if name == "attach":
             direct.delete(OWN.partition)
             direct.xgroup_destroy(OWN.events, "tracker")
+        if name == "take_over":
+            direct.hdel(OWN.partition, "revision")
         if name == "forward":
             fill(direct, OWN.events, update(id_in(2), "waiting", NOW + 1))
     batch = await ready.fold()
     forwards = {number: batch.forwards.pop(number) for number in list(batch.forwards)}
     calls: dict[str, Call] = {
-        "attach": lambda: limited.store.attach(thorough=True),
+        "attach": limited.look,
         "commit": lambda: limited.store.commit(batch),
         "forward": lambda: limited.store._forward(forwards),  # type: ignore[attr-defined]
-        "create": lambda: create(client, meta=KEYS.meta, fields={"version": "1", "layout": "x"}),
+        "amend": lambda: amend(
+            client, meta=KEYS.meta, seen={}, fields={"version": "2", "layout": "x"}
+        ),
+        "take_over": lambda: take_over(
+            client, partition=OWN.partition, events=OWN.events, group="tracker"
+        ),
         "heartbeat": lambda: leases.beat(1_000),
         "claim": lambda: leases.claim([0, 1], lambda _, __: None),
         "release": lambda: leases.release([0, 1]),

@@ -4,16 +4,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from status_tracker.client.operations import Operation, Pause
-from status_tracker.keys import Keys
 from status_tracker.metadata import Deployment
 
-from tests.line import RULES
+from tests.line import deployed
 
 T = TypeVar("T")
 
-DEPLOYMENT = Deployment(
-    keys=Keys("status", "single"), partitions=4, revision=1, rules=RULES, texts={1: "{}"}
-)
+DEPLOYMENT = deployed(partitions=4)
 
 
 def driven(operation: Operation[T], answer: Callable[[Any], Any]) -> T:
@@ -94,5 +91,3 @@ class Streams:
     def sent(self) -> list[Any]:
         """Return the commands that came."""
         return [command for commands in self.asked for command in commands]
-
-

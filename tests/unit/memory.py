@@ -16,9 +16,10 @@ from status_tracker.fold import Corrupt
 from status_tracker.keys import Keys
 from status_tracker.lua.attach import Attached
 from status_tracker.lua.commit import Call, CursorMovedError, Payload, StatusChangedError
+from status_tracker.metadata import Deployment
 from status_tracker.models import Status
 
-from tests.line import MAX_EVENT_BYTES, Line, builder
+from tests.line import MAX_EVENT_BYTES, Line, builder, deployed
 from tests.unit.folding import text
 
 KEYS = Keys("status", "single")
@@ -29,10 +30,9 @@ T = TypeVar("T")
 
 
 class MemoryStore:
-    """The keys of partition 0, of whose entities so many changes are kept."""
+    """The keys of partition 0."""
 
-    def __init__(self, history: int = 0) -> None:
-        self.history = history
+    def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.last = (0, 0)
         self.cursor = "0-0"
@@ -59,9 +59,9 @@ class MemoryStore:
             self.last = ms, seq
             self.entries.append((f"{ms}-{seq}".encode(), fields))
 
-    async def attach(self, *, thorough: bool) -> Attached:
+    async def attach(self, deployment: Deployment, *, thorough: bool) -> Attached:
         """Find the cursor; nothing is ever missing."""
-        del thorough
+        del deployment, thorough
         return Attached(self.cursor)
 
     async def read(self, cursor: str, *, count: int, block: int | None) -> list[Entry]:
@@ -105,7 +105,7 @@ class MemoryStore:
     async def commit(self, batch: Batch) -> int:
         """Write a batch as the script does; refuse it as the script does."""
         await asyncio.sleep(0)
-        keys, args = arguments(batch, self.history)
+        keys, args = arguments(batch)
         _, packed, *raw = args
         assert isinstance(packed, bytes)
         self._write(keys, msgspec.msgpack.decode(packed, type=Payload), raw)
@@ -146,12 +146,10 @@ class MemoryStore:
             self.totals[str(field)] += int(number)
 
 
-def arguments(batch: Batch, history: int = 0) -> Call:
+def arguments(batch: Batch) -> Call:
     """Return what a batch's commit is called with."""
     forwards = {KEYS.events(number): found for number, found in batch.forwards.items()}
-    return commit_call(
-        batch, OWN, forwards, history=history, max_changes=PLENTY, max_rejected=PLENTY
-    )
+    return commit_call(batch, OWN, forwards, max_changes=PLENTY, max_rejected=PLENTY)
 
 
 class Loop:
@@ -167,10 +165,7 @@ class Loop:
     ) -> None:
         self.store = store or MemoryStore()
         own = builder(
-            stream=OWN.events,
-            partitions=partitions,
-            live_statuses=live_statuses,
-            live_bytes=live_bytes,
+            deployed(partitions=partitions), live_statuses=live_statuses, live_bytes=live_bytes
         )
         self._line = Line(self.store, OWN, own)
         self.restart()

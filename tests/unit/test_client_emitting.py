@@ -85,9 +85,7 @@ def test_what_cannot_be_looked_for_is_sent_again() -> None:
         (exceptions.AuthenticationError("WRONGPASS"), ConfigError),
     ],
 )
-def test_a_server_that_cannot_be_used_is_told_of(
-    error: Exception, raised: type[Exception]
-) -> None:
+def test_a_server_that_cannot_be_used_is_told_of(error: Exception, raised: type[Exception]) -> None:
     """After the time that was given, or at once where waiting mends nothing."""
 
     def answer(commands: list[Any]) -> list[Any]:
@@ -152,12 +150,15 @@ def test_replicas_are_waited_for_on_the_same_connection() -> None:
         {"kind": "task", "id": id_in(number), "phase": "pending"} for number in (0, 1, 0, 1, 1)
     ]
     driven(emitting(wait_replicas=1).emit_many(given, None), streams.answer)
-    assert [command[0] for command in streams.sent()] == [*["XADD"] * 2, "WAIT", *["XADD"] * 3, "WAIT"]
+    assert [command[0] for command in streams.sent()] == [
+        *["XADD"] * 2,
+        "WAIT",
+        *["XADD"] * 3,
+        "WAIT",
+    ]
     streams.replicas = 0
     with pytest.raises(UnavailableError, match="added, but 0 of 1 replicas"):
-        driven(
-            emitting(wait_replicas=1).emit(fields_of("task", "a", "pending")), streams.answer
-        )
+        driven(emitting(wait_replicas=1).emit(fields_of("task", "a", "pending")), streams.answer)
 
 
 def test_a_backlog_that_is_too_long_is_refused_or_waited_out() -> None:

@@ -11,9 +11,10 @@ from status_tracker.engine.notices import Notice
 from status_tracker.engine.partition import Partition, Totals
 from status_tracker.engine.reader import FIRST_COUNT, LINGER
 from status_tracker.engine.statuses import Statuses
+from status_tracker.metadata import Deployment
 
 from tests.events import NOW, update
-from tests.line import builder
+from tests.line import builder, deployed
 from tests.unit.memory import OWN, MemoryStore, arguments, entry
 
 MESSAGE = "x" * 60_000
@@ -61,8 +62,8 @@ def partition_of(store: MemoryStore) -> Partition:
     return Partition(
         0,
         store,
-        builder(stream=OWN.events),
-        _all_is_well,
+        builder(deployed()),
+        _as_it_was,
         Totals(),
         backoff=Backoff("server", first_delay=0),
         limits=Limits(entries=2_000, size=8 * 2**20),
@@ -81,8 +82,9 @@ async def drain(store: MemoryStore, *, until: str | None = None) -> None:
         partition.stop()
 
 
-async def _all_is_well() -> None:
+async def _as_it_was() -> Deployment:
     """Find the deployment as it was."""
+    return deployed()
 
 
 class StalledLink(MemoryStore):

@@ -12,8 +12,9 @@ from status_tracker.engine.backoff import Backoff
 from status_tracker.engine.batch import Batch
 from status_tracker.engine.limits import Limits
 from status_tracker.engine.partition import Partition, Totals
+from status_tracker.metadata import Deployment
 
-from tests.line import builder
+from tests.line import builder, deployed
 from tests.model import Model, canonical
 from tests.unit.folding import text
 from tests.unit.memory import KEYS, OWN, MemoryStore, entry
@@ -29,7 +30,7 @@ class Server(MemoryStore):
     """Keys whose stream grows while it is read, and that are lost from time to time."""
 
     def __init__(self, scene: Scene, arrivals: list[int], troubles: list[int]) -> None:
-        super().__init__(scene.deployment.rules.history)
+        super().__init__()
         self._waiting = [entry(each.data, each.id) for each in reversed(scene.stream)]
         self._arrivals = cycle(arrivals)
         self._troubles = cycle(troubles)
@@ -55,11 +56,7 @@ class Server(MemoryStore):
         return dropped
 
 
-async def _all_is_well() -> None:
-    """Find the deployment as it was."""
-
-
-def compare(store: MemoryStore, model: Model) -> None:
+def compare(store: MemoryStore, model: Model, history: int) -> None:
     """Compare all that is written with what the contract wants written."""
     documents = {key: text(document.encode()) for key, document in store.statuses.items()}
     assert documents == {
@@ -79,7 +76,7 @@ def compare(store: MemoryStore, model: Model) -> None:
     assert counts == {key: len(ids) for key, ids in index.items()}
     assert list(map(canonical, store.changes)) == list(map(canonical, model.changes))
     assert store.histories == {
-        OWN.history(*entity): changes for entity, changes in model.histories(store.history).items()
+        OWN.history(*entity): changes for entity, changes in model.histories(history).items()
     }
     assert store.rejected == [(each.reason, each.id, each.data) for each in model.rejected]
     forwards = [(KEYS.events(each.partition), each.data, each.origin) for each in model.forwards]
@@ -118,19 +115,18 @@ def run(scene: Scene, circumstances: Circumstances) -> tuple[Server, Totals]:
 
 async def _run(scene: Scene, circumstances: Circumstances) -> tuple[Server, Totals]:
     arrivals, troubles, owners, batch_entries, live_statuses = circumstances
-    rules = scene.deployment.rules
+    deployment = deployed(scene.deployment.rules, partitions=PARTITIONS)
+
+    async def as_it_was() -> Deployment:
+        return deployment
+
     server, totals = Server(scene, arrivals, troubles), Totals()
     partitions = [
         Partition(
             0,
             server,
-            builder(
-                stream=OWN.events,
-                rules=rules,
-                partitions=PARTITIONS,
-                live_statuses=live_statuses,
-            ),
-            _all_is_well,
+            builder(deployment, live_statuses=live_statuses),
+            as_it_was,
             totals,
             backoff=Backoff("server", first_delay=0),
             limits=Limits(entries=batch_entries, size=10_000),
@@ -165,7 +161,7 @@ def test_what_is_written_is_what_the_contract_wants(
     So it is the same as of one batch, whatever the rules, and no entry has its effect twice.
     """
     server, _ = run(scene, circumstances)
-    compare(server, modelled(scene))
+    compare(server, modelled(scene), scene.deployment.rules.history)
 
 
 @given(scenes(partitions=PARTITIONS), st.sampled_from([1, 10, 1000]))

@@ -53,7 +53,7 @@ def test_the_defaults_are_the_contract_s() -> None:
     assert defaults.partitions == 4
     assert defaults.layout == "single"
     assert defaults.max_rejected == 1_000_000
-    assert defaults.rules == default_file("rules.toml")
+    assert defaults.rules is None
 
 
 def test_what_stands_later_wins(tmp_path: Path) -> None:
@@ -72,10 +72,7 @@ def test_every_setting_has_a_variable(name: str) -> None:
     """Each setting can be given by `STATUS_` and its name, in the form that the file has."""
     default = tomllib.loads(default_file("worker.toml").read_text())[name]
     settings = load_settings(environment={f"STATUS_{name.upper()}": str(default)})
-    if name == "rules":
-        assert settings.rules == Path("rules.toml")
-    else:
-        assert getattr(settings, name) == getattr(load_settings(environment={}), name)
+    assert getattr(settings, name) == getattr(load_settings(environment={}), name)
 
 
 @pytest.mark.parametrize(

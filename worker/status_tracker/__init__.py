@@ -11,10 +11,13 @@ from status_tracker.errors import (
 )
 
 if TYPE_CHECKING:
+    from status_tracker.client.documents import Found, Page, Rejected, RejectedPage, Snapshot
     from status_tracker.client.emitter import AsyncEmitter, Emitter
     from status_tracker.client.reader import AsyncStatusReader, StatusReader
     from status_tracker.client.reporter import AsyncTaskReporter, TaskReporter
-    from status_tracker.models import AssetUpdate, Status, TaskUpdate
+    from status_tracker.client.watching import FeedEvent
+    from status_tracker.models import AssetUpdate, Change, Status, TaskUpdate, Update
+    from status_tracker.rules import Rules
 
 __all__ = [
     "AssetUpdate",
@@ -22,34 +25,42 @@ __all__ = [
     "AsyncStatusReader",
     "AsyncTaskReporter",
     "BacklogError",
+    "Change",
     "ConfigError",
     "Emitter",
+    "FeedEvent",
     "FeedGapError",
+    "Found",
+    "Page",
+    "Rejected",
+    "RejectedPage",
+    "Rules",
+    "Snapshot",
     "Status",
     "StatusReader",
     "TaskReporter",
     "TaskUpdate",
     "UnavailableError",
+    "Update",
     "UpdateError",
 ]
 
-_MODULES = {
-    "AssetUpdate": "models",
-    "AsyncEmitter": "client.emitter",
-    "AsyncStatusReader": "client.reader",
-    "AsyncTaskReporter": "client.reporter",
-    "Emitter": "client.emitter",
-    "Status": "models",
-    "StatusReader": "client.reader",
-    "TaskReporter": "client.reporter",
-    "TaskUpdate": "models",
+_NAMES = {
+    "client.documents": ("Found", "Page", "Rejected", "RejectedPage", "Snapshot"),
+    "client.emitter": ("AsyncEmitter", "Emitter"),
+    "client.reader": ("AsyncStatusReader", "StatusReader"),
+    "client.reporter": ("AsyncTaskReporter", "TaskReporter"),
+    "client.watching": ("FeedEvent",),
+    "models": ("AssetUpdate", "Change", "Status", "TaskUpdate", "Update"),
+    "rules": ("Rules",),
 }
-"""Where each name is. Imported when it is asked for: nobody waits for a Redis client in vain."""
+"""What each module has. Imported when it is asked for: nobody waits for a Redis client in vain."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - else it were a name of this module
 
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    for module, names in _NAMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

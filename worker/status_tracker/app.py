@@ -3,12 +3,11 @@
 import asyncio
 import gc
 import logging
-from contextlib import suppress
-from typing import Literal
 
 from status_tracker.cancellation import unless_stopped
 from status_tracker.connection.client import UNAVAILABLE, Client
 from status_tracker.connection.url import reach, without_secrets
+from status_tracker.engine.agreement import Agreement, agree
 from status_tracker.engine.backoff import Backoff
 from status_tracker.engine.batch import BatchBuilder
 from status_tracker.engine.fleet import Fleet, unique_name
@@ -17,13 +16,16 @@ from status_tracker.engine.limits import Limits
 from status_tracker.engine.partition import Partition, Totals
 from status_tracker.engine.statuses import StatusCache
 from status_tracker.engine.store import Store
-from status_tracker.keys import Keys, Layout
-from status_tracker.metadata import ensure_deployment
-from status_tracker.rules import Rules
-from status_tracker.settings import Settings
+from status_tracker.errors import ConfigError
+from status_tracker.metadata import Deployment
+from status_tracker.rules import Rules, differences, in_words, load_rules
+from status_tracker.settings import Settings, default_file
 from status_tracker.signals import StopSignals
 
 log = logging.getLogger(__name__)
+
+MOST_DIFFERENCES = 5
+"""Between two rules that are told in a line; `status-tracker rules diff` shows all."""
 
 COLLECT_EVERY = 50_000
 """Objects that may be made before Python looks for cycles. Entries come as lists by the thousand,
@@ -33,8 +35,14 @@ die without cycles, and would set off its search 70 times as often."""
 class Worker:
     """Reads its share of a deployment's partitions until it is told to stop."""
 
-    def __init__(self, settings: Settings, rules: Rules, *, sole: bool = False) -> None:
-        """Connect when it is run; `sole` says that no other worker can have its name."""
+    def __init__(
+        self, settings: Settings, *, rules: Rules | None = None, sole: bool = False
+    ) -> None:
+        """Connect when it is run.
+
+        `rules` are to be in force, and those of a deployment that is created; without any, what is
+        in force counts, or the shipped ones. `sole` says that no other worker can have its name.
+        """
         self.totals = Totals()
         self.name = settings.name or unique_name()
         self._settings = settings
@@ -43,8 +51,6 @@ class Worker:
         self._rules = rules
         self._stop = asyncio.Event()
         self._backoff = Backoff(self._server)
-        # Once decided, `auto` must not be decided otherwise after the keys were flushed.
-        self._layout: Layout | Literal["auto"] = settings.layout
 
     def stop(self) -> None:
         """Finish the current batches, then let `run` return."""
@@ -58,9 +64,9 @@ class Worker:
         reached = await unless_stopped(self._reach(), self._stop)
         if reached is None:
             return
-        client, keys = reached
-        log.info("worker %s: %s at %s", self.name, keys.prefix, self._server)
-        fleet = self._fleet(client, keys)
+        client, agreement = reached
+        log.info("worker %s: %s at %s", self.name, agreement.known.keys.prefix, self._server)
+        fleet = self._fleet(client, agreement)
         try:
             await unless_stopped(fleet.run(), self._stop)
         finally:
@@ -69,7 +75,7 @@ class Worker:
             finally:
                 await client.close()
 
-    async def _reach(self) -> tuple[Client, Keys]:
+    async def _reach(self) -> tuple[Client, Agreement]:
         """Wait until the server can be used.
 
         Raises `ConfigError` for what waiting will not mend at the start, though it may do later.
@@ -78,7 +84,7 @@ class Worker:
             try:
                 client = await reach(self._settings.redis_url)
                 try:
-                    keys = await self._ensure_deployment(client)
+                    agreement = await self._agree(client)
                 except BaseException:
                     await client.close()
                     raise
@@ -86,70 +92,100 @@ class Worker:
                 await self._backoff.wait("start", error, self._stop)
             else:
                 self._backoff.succeeded("start")
-                return client, keys
+                return client, agreement
 
-    async def _ensure_deployment(self, client: Client) -> Keys:
+    async def _agree(self, client: Client) -> Agreement:
         settings = self._settings
-        keys = await ensure_deployment(client, settings.prefix, settings.partitions, self._layout)
-        self._layout = keys.layout
-        return keys
+        agreement = await agree(
+            client,
+            settings.prefix,
+            partitions=settings.partitions,
+            layout=settings.layout,
+            rules=self._rules or load_rules(default_file("rules.toml")),
+        )
+        if self._rules is not None:
+            check_rules(agreement.known, self._rules, str(settings.rules))
+        return agreement
 
-    async def _check_deployment(self, client: Client) -> None:
-        """Notice, before a partition goes on, that the deployment has become another one."""
-        # On a cluster, the master of the meta key may be away while the partition's is not.
-        with suppress(*UNAVAILABLE):
-            await self._ensure_deployment(client)
-
-    def _fleet(self, client: Client, keys: Keys) -> Fleet:
+    def _fleet(self, client: Client, agreement: Agreement) -> Fleet:
         settings = self._settings
-        leases = Leases(client, keys, settings.partitions, name=self.name, ttl=settings.lease_ttl)
+        leases = Leases(
+            client,
+            agreement.known.keys,
+            settings.partitions,
+            name=self.name,
+            ttl=settings.lease_ttl,
+        )
         return Fleet(
             leases,
-            lambda number: self._partition(client, keys, number),
+            agreement,
+            lambda number: self._partition(client, agreement, number),
             self._backoff,
             heartbeat=settings.heartbeat,
             sole=self._sole,
         )
 
-    def _partition(self, client: Client, keys: Keys, number: int) -> Partition:
+    def _partition(self, client: Client, agreement: Agreement, number: int) -> Partition:
         settings = self._settings
+        deployment = agreement.known
         store = Store(
             client,
-            keys,
+            deployment,
             number,
-            rules=self._rules,
             max_changes=settings.max_changes,
             max_rejected=settings.max_rejected,
         )
-        builder = BatchBuilder(
-            self._rules,
-            StatusCache(
-                self._rules,
-                capacity=settings.live_statuses // settings.partitions,
-                size=settings.live_bytes // settings.partitions,
-            ),
-            stream=keys.events(number),
-            number=number,
-            partitions=settings.partitions,
+        cache = StatusCache(
+            deployment.rules,
+            capacity=settings.live_statuses // settings.partitions,
+            size=settings.live_bytes // settings.partitions,
         )
         return Partition(
             number,
             store,
-            builder,
-            lambda: self._check_deployment(client),
+            BatchBuilder(deployment, cache, number=number),
+            agreement.current,
             self.totals,
             backoff=self._backoff,
             limits=Limits(entries=settings.batch_entries, size=settings.batch_bytes),
-            rejected_key=keys.partition(number).rejected,
+            rejected_key=deployment.keys.partition(number).rejected,
+        )
+
+
+def check_rules(deployment: Deployment, rules: Rules, file: str) -> None:
+    """Refuse the rules of a file that a deployment never had; warn where newer ones count.
+
+    Raises `ConfigError`.
+    """
+    revision = deployment.had(rules)
+    if revision is None:
+        found = differences(deployment.rules, rules)
+        lines = [
+            f"{each.key}: the deployment has {in_words(each.before)}, "
+            f"{file} says {in_words(each.after)}"
+            for each in found[:MOST_DIFFERENCES]
+        ]
+        if len(found) > MOST_DIFFERENCES:
+            lines.append(f"{len(found) - MOST_DIFFERENCES} more")
+        raise ConfigError(
+            f"{'; '.join(lines)}. This deployment never had the rules of {file}: to put them in "
+            f"force, status-tracker rules apply {file}"
+        )
+    if revision < deployment.revision:
+        log.warning(
+            "%s: these are the rules of revision %d; those of revision %d are in force, and count",
+            file,
+            revision,
+            deployment.revision,
         )
 
 
 async def run(
-    settings: Settings, rules: Rules, signals: StopSignals, *, sole: bool = False
+    settings: Settings, signals: StopSignals, *, rules: Rules | None = None, sole: bool = False
 ) -> None:
     """Run a worker, as all that a process does, until it is told to stop."""
     gc.set_threshold(COLLECT_EVERY)
-    worker = Worker(settings, rules, sole=sole)
+    worker = Worker(settings, rules=rules, sole=sole)
     signals.call(worker.stop)
     await worker.run()
     totals = worker.totals

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -54,6 +54,14 @@ class Table(Struct, forbid_unknown_fields=True, kw_only=True):
     max_retries: Annotated[int, Meta(ge=0)] | None = None
 
 
+_STEPS = (
+    ("transitions", Edge.TRANSITION),
+    ("retries", Edge.RETRY),
+    ("restarts", Edge.RESTART),
+)
+"""The keys of a table that hold steps."""
+
+
 def lifecycle(table: Table) -> Lifecycle:
     """Return the lifecycle of a table that has no problems."""
     edges: dict[str, dict[str, Edge]] = {phase: {} for phase in table.phases}
@@ -68,6 +76,24 @@ def lifecycle(table: Table) -> Lifecycle:
         max_retries=table.max_retries,
         edges=edges,
     )
+
+
+def table_of(lifecycle: Lifecycle) -> dict[str, Any]:
+    """Return a lifecycle as a table of the file, with `settled` said and nothing empty."""
+    named = {
+        name: [phase for phase in lifecycle.phases if phase in getattr(lifecycle, name)]
+        for name in ("initial", "success", "terminal", "settled")
+    }
+    table: dict[str, Any] = {"phases": list(lifecycle.phases), **named}
+    if lifecycle.max_retries is not None:
+        table["max_retries"] = lifecycle.max_retries
+    table["transitions"] = {}
+    for name, edge in _STEPS:
+        for start in lifecycle.phases:
+            ends = [end for end, found in lifecycle.edges[start].items() if found is edge]
+            if ends:
+                table.setdefault(name, {})[start] = ends
+    return table
 
 
 def problems(kind: str, table: Table) -> Iterator[str]:
@@ -86,12 +112,8 @@ def _ends(table: Table) -> set[str]:
 
 def _steps(table: Table) -> Iterator[tuple[str, Edge, str, str]]:
     """Every step of a table, as ``(key, edge, from, to)``."""
-    for name, edge, steps in (
-        ("transitions", Edge.TRANSITION, table.transitions),
-        ("retries", Edge.RETRY, table.retries),
-        ("restarts", Edge.RESTART, table.restarts),
-    ):
-        for start, ends in steps.items():
+    for name, edge in _STEPS:
+        for start, ends in getattr(table, name).items():
             for end in ends:
                 yield f"{name}.{start}", edge, start, end
 
@@ -130,12 +152,8 @@ def _unknown_phases(kind: str, table: Table) -> Iterator[str]:
         for key in ("initial", "success", "terminal", "settled")
         for phase in getattr(table, key) or ()
     ]
-    for key, steps in (
-        ("transitions", table.transitions),
-        ("retries", table.retries),
-        ("restarts", table.restarts),
-    ):
-        for start, ends in steps.items():
+    for key, _ in _STEPS:
+        for start, ends in getattr(table, key).items():
             named += [(f"{key}.{start}", phase) for phase in (start, *ends)]
     for key, phase in named:
         if phase not in table.phases:

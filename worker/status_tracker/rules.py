@@ -9,10 +9,17 @@ import msgspec
 from msgspec import Meta, Struct
 
 from status_tracker.errors import ConfigError
-from status_tracker.lifecycle import Lifecycle, Table, lifecycle, problems, wrong_name
+from status_tracker.lifecycle import (
+    Lifecycle,
+    Table,
+    lifecycle,
+    problems,
+    table_of,
+    wrong_name,
+)
 from status_tracker.text import shortened
 from status_tracker.toml import read_toml
-from status_tracker.units import Bytes, Milliseconds, quantity
+from status_tracker.units import Bytes, Milliseconds, quantity, written
 
 MOST_KINDS = 32
 MOST_HISTORY = 10_000
@@ -21,11 +28,11 @@ MOST_HISTORY = 10_000
 class Rules(Struct, frozen=True, kw_only=True):
     """What decides results: the limits, and the lifecycle of each kind."""
 
-    max_clock_skew: int
-    """Milliseconds that `updatedAt` may be ahead of the stream's time."""
-    clock_skew: int
-    """Milliseconds that a plain transition may be older than the status."""
-    max_event_bytes: int
+    max_clock_skew: Milliseconds
+    """How far `updatedAt` may be ahead of the stream's time."""
+    clock_skew: Milliseconds
+    """How much older than the status a plain transition may be."""
+    max_event_bytes: Bytes
     history: int
     """Changes that are kept of each entity."""
     kinds: Mapping[str, Lifecycle]
@@ -96,6 +103,67 @@ def parse_rules(found: Mapping[str, Any]) -> Rules:
         history=limits.history,
         kinds={kind: lifecycle(table) for kind, table in tables.items()},
     )
+
+
+def rules_json(rules: Rules) -> str:
+    """Return rules as JSON of the same shape as the file, which `parse_rules` takes."""
+    return msgspec.json.encode(_as_file(rules)).decode()
+
+
+class Difference(Struct, frozen=True):
+    """One key that two rules have different values of; None where one has no such key."""
+
+    key: str
+    before: Any
+    after: Any
+
+
+def in_words(value: object) -> str:
+    """Return a value of the file as people read it in a line."""
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
+    return "nothing" if value is None else str(value)
+
+
+def differences(before: Rules, after: Rules) -> list[Difference]:
+    """Return what is not the same, by the file's keys: ``task.transitions.pending``."""
+    old, new = _flat(before), _flat(after)
+    for kind in before.kinds.keys() ^ after.kinds.keys():
+        # Of a kind that only one of them has, one line is enough.
+        for side, rules in ((old, before), (new, after)):
+            for key in [key for key in side if key.startswith(f"{kind}.")]:
+                del side[key]
+            if kind in rules.kinds:
+                side[kind] = list(rules.kinds[kind].phases)
+    keys = [*old, *(key for key in new if key not in old)]
+    return [
+        Difference(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)
+    ]
+
+
+def _as_file(rules: Rules) -> dict[str, Any]:
+    limits = {
+        "max_clock_skew": written(rules.max_clock_skew),
+        "clock_skew": written(rules.clock_skew),
+        "max_event_bytes": written(rules.max_event_bytes),
+        "history": rules.history,
+    }
+    return limits | {kind: table_of(each) for kind, each in rules.kinds.items()}
+
+
+def _flat(rules: Rules) -> dict[str, Any]:
+    """Return the values of the file by their whole keys; a list of steps has no order."""
+    flat: dict[str, Any] = {}
+    for key, value in _as_file(rules).items():
+        table = value if isinstance(value, dict) else {}
+        if not table:
+            flat[key] = value
+        for name, held in table.items():
+            steps = held if isinstance(held, dict) else {}
+            flat |= {f"{key}.{name}.{start}": sorted(ends) for start, ends in steps.items()}
+            if held is not steps:
+                flat[f"{key}.{name}"] = held
+    return flat
 
 
 def _converted(value: object, wanted: Any, parents: tuple[str, ...]) -> Any:

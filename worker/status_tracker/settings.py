@@ -68,7 +68,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ]
     lease_ttl: Milliseconds
     heartbeat: Milliseconds
-    rules: Path
+    rules: Path | None
+    """None for the rules that are in force, whatever they are."""
     batch_entries: Annotated[int, Meta(ge=1, description="a whole number, at least 1")]
     batch_bytes: Bytes
     live_statuses: Annotated[int, Meta(ge=0, description="a whole number, at least 0")]
@@ -77,6 +78,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_rejected: _EntriesKept
     log_level: Literal["debug", "info", "warning", "error"]
 
+
+_FILE = Path | None
+"""The type of a setting that names a file; None where it is empty."""
 
 _TYPES = {field.name: field.type for field in msgspec.structs.fields(Settings)}
 
@@ -156,7 +160,9 @@ def _hint(name: str, known: list[str]) -> str:
 def _converted(name: str, value: object, source: str, folder: Path) -> Any:
     """Convert one setting; `source` is what an error begins with, `folder` where paths start."""
     wanted = _TYPES[name]
-    if isinstance(value, str) and wanted is not Path and any(map(_is_surrogate, value)):
+    if wanted == _FILE and value == "":
+        return None
+    if isinstance(value, str) and wanted != _FILE and any(map(_is_surrogate, value)):
         raise ConfigError(f"{source}: holds bytes that are no UTF-8 text; write others")
     try:
         # Not strict: from the environment, numbers come as text.
@@ -187,7 +193,7 @@ def _special(wanted: type, value: object) -> Any:
 
 def _described(wanted: Any) -> str:
     """Say what a setting of a type may be."""
-    if wanted is Path:
+    if wanted == _FILE:
         return "the path of a file"
     if wanted in (Milliseconds, Bytes):
         return str(wanted.examples)

@@ -28,6 +28,14 @@ def quantity(unit: Any, text: str) -> Any:
     raise ValueError(f"{shortened(repr(text))}: write {unit.examples}")
 
 
+def written(value: Any) -> str:
+    """Write a quantity in the largest unit of which it is a whole number."""
+    units: dict[str, int] = type(value).units
+    fitting = [unit for unit, size in units.items() if value % size == 0]
+    unit = fitting[-1] if value else next(iter(units))
+    return f"{value // units[unit]}{unit}"
+
+
 def duration(text: str) -> Milliseconds:
     """Read a duration; raises ValueError where it is none."""
     read: Milliseconds = quantity(Milliseconds, text)

@@ -25,10 +25,11 @@ from status_tracker.signals import stop_signals
 from status_tracker.text import escaped
 
 EPILOG = """\b
-Exit codes: 0 all is well; 1 the fleet is not, or an update was rejected; 2 the command line
-is wrong; 69 the server cannot be used, or no worker reads an update; 70 a bug, please report
-it; 74 the output cannot be written; 78 the configuration cannot work, or is not the one the
-deployment was created with; 141 the output is not read to its end, as by head."""
+Exit codes: 0 all is well; 1 the fleet is not, an update was rejected, or rules differ or were
+not applied; 2 the command line is wrong; 69 the server cannot be used, or no worker reads an
+update; 70 a bug, please report it; 74 the output cannot be written; 78 the configuration
+cannot work, or is not the one that the deployment has; 141 the output is not read to its end,
+as by head."""
 
 DATA = Path(".status-tracker")
 """Where the embedded server keeps its data: in the folder in which the command is run."""
@@ -45,7 +46,9 @@ redis_url_option = click.option(
 )
 prefix_option = click.option("--prefix", help="What every key begins with.")
 rules_option = click.option(
-    "--rules", type=click.Path(), help="The kinds, and which phase may follow which, as TOML."
+    "--rules",
+    type=click.Path(),
+    help="The kinds, and which phase may follow which, as TOML: what is in force, or was.",
 )
 
 
@@ -157,24 +160,86 @@ def fleet(
 @config_option
 @redis_url_option
 @prefix_option
-@rules_option
 def set_by_hand(
     config: Path | None,
     redis_url: str | None,
     prefix: str | None,
-    rules: str | None,
     timeout: str,
     **given: Any,
 ) -> None:
     """Set the phase of an entity by hand, and say what was and what is.
 
-    It is an update like any other: it goes through the stream, and the rules hold for it. Give it
-    the workers' settings and rules. The exit code is 1 when it was rejected.
+    It is an update like any other: it goes through the stream, and the deployment's rules hold for
+    it. The exit code is 1 when it was rejected.
     """
     from status_tracker.cli.set import set_status  # noqa: PLC0415
 
-    options = {"redis_url": redis_url, "prefix": prefix, "rules": rules}
+    options = {"redis_url": redis_url, "prefix": prefix}
     sys.exit(set_status(config, options, given, timeout))
+
+
+@cli.group(epilog=EPILOG)
+def rules() -> None:
+    """Show, compare and change the rules that a deployment goes by."""
+
+
+file_argument = click.argument(
+    "file", type=click.Path(path_type=Path), required=False, metavar="[FILE]"
+)
+
+
+@rules.command(epilog=EPILOG)
+@file_argument
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+@click.option("--mermaid", is_flag=True, help="Print diagrams for Markdown instead of tables.")
+@config_option
+@redis_url_option
+@prefix_option
+def show(
+    file: Path | None, as_json: bool, mermaid: bool, config: Path | None, **options: str | None
+) -> None:
+    """Show the rules in force, and their revision; or those of a file."""
+    if as_json and mermaid:
+        raise click.UsageError("--json and --mermaid: give one of them")
+    from status_tracker.cli.rules import show_rules  # noqa: PLC0415
+
+    show_rules(config, options, file, as_json=as_json, mermaid=mermaid)
+
+
+@rules.command(epilog=EPILOG)
+@file_argument
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document instead of a table.")
+@config_option
+@redis_url_option
+@prefix_option
+def diff(file: Path | None, as_json: bool, config: Path | None, **options: str | None) -> None:
+    """Show what a file would change (without one: the shipped rules).
+
+    The exit code is 1 where something differs.
+    """
+    from status_tracker.cli.rules import diff_rules  # noqa: PLC0415
+
+    sys.exit(diff_rules(config, options, file, as_json=as_json))
+
+
+@rules.command(epilog=EPILOG)
+@file_argument
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document; takes --yes, too.")
+@config_option
+@redis_url_option
+@prefix_option
+def apply(
+    file: Path | None, yes: bool, as_json: bool, config: Path | None, **options: str | None
+) -> None:
+    """Put the rules of a file in force (without one: the shipped rules), as the next revision.
+
+    All workers go by them within a heartbeat, without a restart. A phase in which entities are
+    cannot be dropped.
+    """
+    from status_tracker.cli.rules import apply_rules  # noqa: PLC0415
+
+    sys.exit(apply_rules(config, options, file, as_json=as_json, yes=yes))
 
 
 def main() -> None:

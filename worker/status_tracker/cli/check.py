@@ -1,16 +1,14 @@
 """`status-tracker check`: the files, checked and shown."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-import click
 from rich.console import Console
-from rich.table import Table
 
+from status_tracker.cli.lifecycles import show_diagrams, show_tables
 from status_tracker.connection.url import connect
-from status_tracker.lifecycle import Edge, Lifecycle
 from status_tracker.rules import load_rules
-from status_tracker.settings import load_settings
+from status_tracker.settings import default_file, load_settings
 from status_tracker.text import escaped
 
 
@@ -21,58 +19,13 @@ def check_files(config: Path | None, options: Mapping[str, str | None], *, merma
     """
     settings = load_settings(config, options=options)
     connect(settings.redis_url)
-    kinds = load_rules(settings.rules).kinds
+    file = settings.rules or default_file("rules.toml")
+    rules = load_rules(file)
     if mermaid:
-        for kind, lifecycle in kinds.items():
-            click.echo("\n".join(diagram(kind, lifecycle)))
+        show_diagrams(rules)
         return
     console = Console()
-    for kind, lifecycle in kinds.items():
-        console.print(table(kind, lifecycle))
-    file = escaped(str(settings.rules))
-    console.print(f"settings and rules are good ({file})", markup=False, soft_wrap=True)
-
-
-def table(kind: str, lifecycle: Lifecycle) -> Table:
-    """Return a lifecycle as a table: a row for each phase."""
-    most = lifecycle.max_retries
-    retries = "" if most is None else f"; at most {most} retries"
-    shown = Table(title=f"{kind}: begins in {_names(lifecycle)}{retries}")
-    shown.add_column("phase", style="bold")
-    used = {edge for ends in lifecycle.edges.values() for edge in ends.values()}
-    edges = [edge for edge in Edge if edge in used]
-    for edge in edges:
-        shown.add_column(f"{edge.value} to")
-    shown.add_column("is")
-    for phase in lifecycle.phases:
-        kinds = [
-            name for name in ("success", "terminal", "settled") if phase in getattr(lifecycle, name)
-        ]
-        ends = lifecycle.edges[phase]
-        columns = [", ".join(end for end, found in ends.items() if found is edge) for edge in edges]
-        shown.add_row(phase, *columns, ", ".join(kinds))
-    return shown
-
-
-def diagram(kind: str, lifecycle: Lifecycle) -> Iterator[str]:
-    """Yield a lifecycle as the lines of a Mermaid diagram, fenced for Markdown."""
-    yield "```mermaid"
-    yield "---"
-    yield f"title: {kind}"
-    yield "---"
-    yield "stateDiagram-v2"
-    for phase in lifecycle.phases:
-        if phase in lifecycle.initial:
-            yield f"    [*] --> {phase}"
-    for start, ends in lifecycle.edges.items():
-        for end, edge in ends.items():
-            label = "" if edge is Edge.TRANSITION else f": {edge.value}"
-            yield f"    {start} --> {end}{label}"
-    for phase in lifecycle.phases:
-        if phase in lifecycle.terminal:
-            yield f"    {phase} --> [*]"
-    yield "```"
-
-
-def _names(lifecycle: Lifecycle) -> str:
-    return " or ".join(phase for phase in lifecycle.phases if phase in lifecycle.initial)
+    show_tables(console, rules)
+    console.print(
+        f"settings and rules are good ({escaped(str(file))})", markup=False, soft_wrap=True
+    )

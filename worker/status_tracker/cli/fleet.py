@@ -15,8 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from status_tracker.cancellation import unless_stopped
-from status_tracker.connection.client import UNAVAILABLE
-from status_tracker.connection.url import reach, without_secrets
+from status_tracker.cli.connect import connected
 from status_tracker.errors import EXIT_UNAVAILABLE, ConfigError, UnavailableError
 from status_tracker.metadata import read_deployment
 from status_tracker.monitoring.fleet import PartitionState, WorkerState, read_fleet
@@ -64,16 +63,9 @@ def show_fleet(
 
 async def _look(settings: Settings, max_lag: MaxLag | None) -> Report:
     """Look once, on a connection of its own: the next look finds what moved in between."""
-    try:
-        client = await reach(settings.redis_url)
-        try:
-            keys, partitions = await read_deployment(client, settings.prefix)
-            found = await read_fleet(client, keys, partitions)
-            return report(found, max_lag, lease_ttl=settings.lease_ttl / 1000)
-        finally:
-            await client.close()
-    except UNAVAILABLE as error:
-        raise UnavailableError(f"{without_secrets(settings.redis_url)}: {error}") from None
+    async with connected(settings) as client:
+        found = await read_fleet(client, await read_deployment(client, settings.prefix))
+        return report(found, max_lag, lease_ttl=settings.lease_ttl / 1000)
 
 
 async def _watch(
@@ -94,7 +86,7 @@ async def _watch(
             except (ConfigError, UnavailableError) as error:
                 if code is None and isinstance(error, ConfigError):
                     raise
-                found = Report(False, [f"{error}; trying again"], [], [], [], None)
+                found = Report(False, [f"{error}; trying again"], [], [], [], None, None)
                 code = error.exit_code
             show(found)
             await asyncio.sleep(EVERY)
@@ -137,6 +129,8 @@ def _tables(found: Report) -> Iterator[RenderableType]:
         yield ""
         yield _totals(found.partitions)
         yield ""
+    if found.revision:
+        yield f"rules: revision {found.revision} is in force"
     if found.rejected:
         yield f"rejected entries: {found.rejected.kept:,} kept, {found.rejected.dropped:,} dropped"
         reasons = _reasons(found.partitions)
@@ -150,7 +144,7 @@ def _partitions(views: list[PartitionState]) -> Table:
     rows.add_column("partition", justify="right")
     rows.add_column("owner", overflow="fold")
     rows.add_column("cursor", overflow="fold")
-    for name in ("lag", "behind", "lease left"):
+    for name in ("lag", "behind", "lease left", "rules"):
         rows.add_column(name, justify="right", no_wrap=True)
     for view in views:
         rows.add_row(
@@ -160,6 +154,7 @@ def _partitions(views: list[PartitionState]) -> Table:
             "?" if view.lag is None else f"{view.lag:,}",
             _seconds(view.lag_seconds),
             "" if view.lease_left is None else _seconds(view.lease_left),
+            "" if view.revision is None else str(view.revision),
         )
     return rows
 

@@ -24,7 +24,8 @@ def run_worker(
     """Run a worker with the settings that the user gave."""
     settings = load_settings(config, options=options)
     logging.getLogger().setLevel(settings.log_level.upper())
-    asyncio.run(run(settings, load_rules(settings.rules), signals, sole=sole))
+    rules = load_rules(settings.rules) if settings.rules else None
+    asyncio.run(run(settings, signals, rules=rules, sole=sole))
 
 
 def run_embedded(
@@ -33,7 +34,8 @@ def run_embedded(
     """Run a worker on an embedded server, which lives as long as it does."""
     # Before the server starts, so that a slip in a file does not wait for it.
     settings = load_settings(config, options=options)
-    load_rules(settings.rules)
+    if settings.rules:
+        load_rules(settings.rules)
     # The folder's lock keeps this name from being two workers'. So the next one here is the owner
     # of what a killed one held, and need not wait until its leases run out.
     name = settings.name or "embedded"

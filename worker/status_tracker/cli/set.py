@@ -16,10 +16,10 @@ from status_tracker.connection.client import UNAVAILABLE, UNREACHABLE, Client
 from status_tracker.connection.url import reach, without_secrets
 from status_tracker.decode import Decoder, invalid_id
 from status_tracker.errors import UnavailableError
-from status_tracker.keys import Keys, partition_of
-from status_tracker.metadata import read_deployment
+from status_tracker.keys import partition_of
+from status_tracker.metadata import Deployment, read_deployment
 from status_tracker.models import LARGEST, Progress, Rejection, Status
-from status_tracker.rules import Rules, load_rules
+from status_tracker.rules import Rules
 from status_tracker.settings import Settings, load_settings
 from status_tracker.text import decoded, escaped, shortened
 from status_tracker.units import duration
@@ -57,16 +57,15 @@ def set_status(
 ) -> int:
     """Add an update, wait until it was read, and say what became of it; return the exit code.
 
-    Raises `click.UsageError` before anything is written where the rules have no such update, and
-    `UnavailableError` where no worker reads it in time.
+    Raises `click.UsageError` before anything is written where the deployment's rules have no such
+    update, and `UnavailableError` where no worker reads it in time.
     """
     settings = load_settings(config, options=options)
-    update = checked_update(given, load_rules(settings.rules))
     try:
         within = duration(timeout)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--timeout") from None
-    outcome = asyncio.run(_set(settings, update, within))
+    outcome = asyncio.run(_set(settings, given, within))
     for line in lines(outcome):
         click.echo(escaped(line))
     return int(outcome.rejected is not None)
@@ -124,13 +123,13 @@ def _document(update: Mapping[str, Any], at: int | float) -> bytes:
     return msgspec.json.encode({**update, "updatedAt": at})
 
 
-async def _set(settings: Settings, update: Mapping[str, Any], within: int) -> Outcome:
+async def _set(settings: Settings, given: Mapping[str, Any], within: int) -> Outcome:
     hint = ""
     try:
         client = await reach(settings.redis_url)
         try:
             deployment = await read_deployment(client, settings.prefix)
-            by_hand = _ByHand(client, *deployment, update)
+            by_hand = _ByHand(client, deployment, checked_update(given, deployment.rules))
             before = await by_hand.look()
             hint = f"; the update may be in {by_hand.stream}: look before you send it again"
             entry_id = await by_hand.add(before)
@@ -147,14 +146,12 @@ async def _set(settings: Settings, update: Mapping[str, Any], within: int) -> Ou
 class _ByHand:
     """An update on its way through its partition's stream."""
 
-    def __init__(
-        self, client: Client, keys: Keys, partitions: int, update: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, client: Client, deployment: Deployment, update: Mapping[str, Any]) -> None:
         self._client = client
         self._update = update
-        self._number = partition_of(update["id"], partitions)
-        self._own = keys.partition(self._number)
-        self._lease = keys.lease(self._number)
+        self._number = partition_of(update["id"], deployment.partitions)
+        self._own = deployment.keys.partition(self._number)
+        self._lease = deployment.keys.lease(self._number)
         self._status = self._own.status(update["kind"], update["id"])
         self.stream = self._own.events
 

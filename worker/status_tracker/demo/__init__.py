@@ -27,7 +27,7 @@ from status_tracker.embedded import embedded_server
 from status_tracker.errors import ConfigError
 from status_tracker.keys import Keys
 from status_tracker.rules import load_rules
-from status_tracker.settings import load_settings
+from status_tracker.settings import default_file, load_settings
 from status_tracker.signals import StopSignals, stop_signals
 
 DRAINS_WITHIN = 1.0
@@ -71,8 +71,8 @@ async def _on_own_server(seconds: float | None, signals: StopSignals) -> list[st
 async def _run(url: str, seconds: float | None, stop: asyncio.Event) -> Iterator[str]:
     """Run everything until told to stop; what fails ends the others."""
     settings = load_settings(environment={}, options={"redis_url": url})
-    rules = msgspec.structs.replace(load_rules(settings.rules), history=HISTORY)
-    worker = Worker(settings, rules)
+    rules = msgspec.structs.replace(load_rules(default_file("rules.toml")), history=HISTORY)
+    worker = Worker(settings, rules=rules)
     keys = Keys(settings.prefix, "single")
     began = time.monotonic()
     async with _connect(url) as client, asyncio.TaskGroup() as group:

@@ -14,6 +14,7 @@ from status_tracker.decode import FROM, Decoder, Entry, find_data, invalid_id
 from status_tracker.engine.statuses import Effects, StatusCache, Statuses
 from status_tracker.fold import DUPLICATE, Corrupt, Fold, Outcome
 from status_tracker.keys import partition_of
+from status_tracker.metadata import Deployment
 from status_tracker.models import Change, Rejection, Status, Update
 from status_tracker.rules import Rules
 
@@ -62,6 +63,10 @@ class Batch(Struct):
     """The cursor that the entries were read from."""
     cursor: str
     """ID of the last entry."""
+    revision: int
+    """Of the rules that it is folded by."""
+    history: int
+    """Changes that these keep of each entity."""
     effects: defaultdict[str, Effects] = field(default_factory=lambda: defaultdict(Effects))
     """By kind."""
     entries: int = 0
@@ -97,32 +102,36 @@ class _Place(NamedTuple):
 class BatchBuilder:
     """Decodes and folds the entries of one partition, read by read, into the current batch."""
 
-    def __init__(
-        self,
-        rules: Rules,
-        cache: StatusCache,
-        *,
-        stream: str,
-        number: int,
-        partitions: int,
-    ) -> None:
+    def __init__(self, deployment: Deployment, cache: StatusCache, *, number: int) -> None:
+        self.deployment = deployment
+        self._cache = cache
+        self._stream = deployment.keys.events(number)
+        self._number = number
+        # Batches for which every entity that is not known is loaded.
+        self._pessimistic = 0
+        self._go_by(deployment.rules)
+        self.batch = self._empty("0-0")
+
+    def restart(self, cursor: str, deployment: Deployment) -> None:
+        """Begin at a cursor, by the rules in force, with nothing in memory.
+
+        What the keys hold may be something else than before.
+        """
+        if deployment.rules != self.deployment.rules:
+            self._go_by(deployment.rules)
+        self.deployment = deployment
+        self._cache.restart(deployment.rules)
+        self.batch = self._empty(cursor)
+
+    def _go_by(self, rules: Rules) -> None:
         self._decoder = Decoder(rules)
         self._kinds = {struct: kind for kind, struct in self._decoder.updates.items()}
         self._folds = {kind: Fold(kind, rules) for kind in rules.kinds}
-        self._max_clock_skew = rules.max_clock_skew
-        self._max_event_bytes = rules.max_event_bytes
-        self._cache = cache
-        self._stream = stream
-        self._number = number
-        self._partitions = partitions
-        # Batches for which every entity that is not known is loaded.
-        self._pessimistic = 0
-        self.restart("0-0")
 
-    def restart(self, cursor: str) -> None:
-        """Begin at a cursor, with nothing in memory: what the keys hold may be something else."""
-        self._cache.clear()
-        self.batch = Batch(self._number, cursor, cursor)
+    def _empty(self, cursor: str) -> Batch:
+        """Return the batch that begins at a cursor."""
+        revision, history = self.deployment.revision, self.deployment.rules.history
+        return Batch(self._number, cursor, cursor, revision, history)
 
     def suspend_optimistic_creates(self) -> None:
         """Load every unknown entity for some time: one that was taken for new has a status."""
@@ -144,7 +153,7 @@ class BatchBuilder:
         self._cache.forget_missing()
         # IDs only grow: what the first entry's time allows need not be held against its own.
         first_received = _received(entries[0][0])
-        allowed = first_received + self._max_clock_skew
+        allowed = first_received + self.deployment.rules.max_clock_skew
         places: dict[type, _Place] = {}
         for (entry_id, fields), update in zip(entries, decoded, strict=True):
             if type(update) is Rejection:
@@ -186,7 +195,7 @@ class BatchBuilder:
         """Return the current batch, to be committed, and go on with the next one."""
         batch = self.batch
         self._cache.advance(batch.effects)
-        self.batch = Batch(self._number, batch.cursor, batch.cursor)
+        self.batch = self._empty(batch.cursor)
         self._pessimistic = max(self._pessimistic - 1, 0)
         return batch
 
@@ -241,7 +250,7 @@ class BatchBuilder:
         rejection = invalid_id(entity_id)
         if rejection is not None:
             return rejection
-        number = partition_of(entity_id, self._partitions)
+        number = partition_of(entity_id, self.deployment.partitions)
         return None if number == self._number else Elsewhere(number)
 
     def _set_aside(
@@ -257,7 +266,7 @@ class BatchBuilder:
             RejectedEntry(
                 why.reason,
                 why.detail,
-                data[: self._max_event_bytes],
+                data[: self.deployment.rules.max_event_bytes],
                 self._stream,
                 entry_id.decode(),
             )

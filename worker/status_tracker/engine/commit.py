@@ -20,7 +20,6 @@ def commit_call(
     own: PartitionKeys,
     forwards: dict[str, list[Forward]],
     *,
-    history: int,
     max_changes: int,
     max_rejected: int,
 ) -> Call:
@@ -34,17 +33,18 @@ def commit_call(
         documents += _texts(effects.after.values())
         expected += _expected(effects)
     phases, counts = _index(batch.changes, own)
-    histories = _histories(batch.changes, own) if history else {}
+    histories = _histories(batch.changes, own) if batch.history else {}
     payload = Payload(
         read_from=batch.read_from,
         cursor=batch.cursor,
+        revision=str(batch.revision),
         counts=len(counts),
         documents=documents,
         expected=expected,
         phases=list(phases.values()),
         changes=_texts(batch.changes),
-        histories=[places[-history:] for places in histories.values()],
-        history=history,
+        histories=[places[-batch.history :] for places in histories.values()],
+        history=batch.history,
         rejected=[
             {"reason": each.reason, "detail": each.detail, "stream": each.stream, "id": each.id}
             for each in batch.rejected

@@ -16,6 +16,7 @@ from redis.exceptions import ResponseError
 
 from status_tracker.cancellation import cancelled
 from status_tracker.connection.client import UNAVAILABLE
+from status_tracker.engine.agreement import Agreement
 from status_tracker.engine.assignment import assign
 from status_tracker.engine.backoff import Backoff
 from status_tracker.engine.leases import Leases
@@ -61,6 +62,10 @@ class _Owned:
         self._cancel_timer()
         self._partition.stop()
 
+    def revise(self) -> None:
+        """Go by the rules that are in force now."""
+        self._partition.revise()
+
     def cancel(self, why: str) -> None:
         """End as soon as possible, with the current batch unfinished."""
         if not self.stopping:
@@ -83,6 +88,7 @@ class Fleet:
     def __init__(
         self,
         leases: Leases,
+        agreement: Agreement,
         make: Callable[[int], Partition],
         backoff: Backoff,
         *,
@@ -91,6 +97,7 @@ class Fleet:
     ) -> None:
         """Join when it is run; `sole` says that no other worker can have its name."""
         self._leases = leases
+        self._agreement = agreement
         self._make = make
         self._backoff = backoff
         self._heartbeat = heartbeat / 1000
@@ -106,12 +113,15 @@ class Fleet:
 
         Raises what a partition raises: that the deployment is another one now, and bugs.
         """
-        # Apart, for on a cluster either may have to wait for a master that is not the other's.
+        # Apart, for on a cluster each may have to wait for a master that is not the others'.
         self._loops = [
             asyncio.create_task(self._keep_leases(), name="leases"),
             asyncio.create_task(self._keep_share(), name="share"),
+            asyncio.create_task(self._keep_rules(), name="rules"),
+            asyncio.create_task(self._end_old_workers(), name="old workers"),
         ]
-        await asyncio.wait(self._loops, return_when=asyncio.FIRST_COMPLETED)
+        self._agreement.call(self._revise)
+        await asyncio.wait(self._loops, return_when=asyncio.FIRST_EXCEPTION)
         _raise_what_failed(self._loops)
 
     async def shut_down(self) -> None:
@@ -148,6 +158,34 @@ class Fleet:
             else:
                 self._backoff.succeeded("fleet")
             await self._pause(self._heartbeat / (LOOKS_PER_HEARTBEAT if waiting else 1))
+
+    async def _keep_rules(self) -> None:
+        """Go by the rules that are in force."""
+        while True:
+            try:
+                await self._agreement.keep_up()
+            except UNAVAILABLE as error:
+                self._backoff.failed("rules", error)
+            else:
+                self._backoff.succeeded("rules")
+            await asyncio.sleep(self._heartbeat)
+
+    async def _end_old_workers(self) -> None:
+        """Have workers of the first release end, where there are any."""
+        ended = False
+        while not ended:
+            try:
+                ended = await self._agreement.end_old_workers()
+            except UNAVAILABLE as error:
+                self._backoff.failed("old workers", error)
+            else:
+                self._backoff.succeeded("old workers")
+            await asyncio.sleep(self._heartbeat)
+
+    def _revise(self) -> None:
+        log.info("revision %d of the rules is in force", self._agreement.known.revision)
+        for each in self._owned.values():
+            each.revise()
 
     async def _share(self) -> bool:
         """Make one heartbeat; tell whether others still hold what is this worker's share."""

@@ -19,6 +19,7 @@ from status_tracker.engine.reader import BLOCK, Read, Reader, Stream
 from status_tracker.engine.statuses import Statuses
 from status_tracker.lua.attach import Attached
 from status_tracker.lua.commit import CursorMovedError, StatusChangedError
+from status_tracker.metadata import Deployment
 from status_tracker.models import Rejection
 
 FOLDED_AT_ONCE = 512 * 1024
@@ -59,8 +60,8 @@ class Totals(Struct):
 class PartitionKeyspace(Stream, Protocol):
     """The server's half of a partition; `store.py` says what each method does."""
 
-    async def attach(self, *, thorough: bool) -> Attached:
-        """Find the cursor."""
+    async def attach(self, deployment: Deployment, *, thorough: bool) -> Attached:
+        """Find the cursor, and go by the rules of the deployment."""
 
     async def load(self, wanted: Wanted) -> Mapping[str, Statuses]:
         """Load statuses."""
@@ -77,7 +78,7 @@ class Partition:
         number: int,
         store: PartitionKeyspace,
         builder: BatchBuilder,
-        check_deployment: Callable[[], Awaitable[object]],
+        agreed: Callable[[], Awaitable[Deployment]],
         totals: Totals,
         *,
         backoff: Backoff,
@@ -87,7 +88,7 @@ class Partition:
         self._name = f"partition {number}"
         self._store = store
         self._builder = builder
-        self._check_deployment = check_deployment
+        self._agreed = agreed
         self._totals = totals
         self._backoff = backoff
         self._limits = limits
@@ -97,6 +98,10 @@ class Partition:
         # The batch before the current one.
         self._committing: asyncio.Task[Batch] | None = None
         self._stop = asyncio.Event()
+        # Whether other rules are in force than those that the current batch is folded by.
+        self._is_revised = False
+        # Set when there is something else to do than to wait.
+        self._wake = asyncio.Event()
         # When the stream's last ID is to be looked at, though there is no other reason to.
         self._thorough_at = float("-inf")
         # Commits in a row that were refused because somebody changed a status.
@@ -106,13 +111,22 @@ class Partition:
     def stop(self) -> None:
         """Let `run` return when the current batch is committed; at once where there is none."""
         self._stop.set()
-        self._reader.stop()
+        self._interrupt()
+
+    def revise(self) -> None:
+        """Go by the rules that are in force now: drop what was folded ahead, and fold it again."""
+        self._is_revised = True
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        self._wake.set()
+        self._reader.interrupt()
 
     async def run(self) -> None:
         """Go on until `stop`.
 
         What an operator can mend is waited out. A deployment that has become another one, which
-        `check_deployment` raises, and bugs pass through.
+        `agreed` raises, and bugs pass through.
         """
         try:
             await self._run()
@@ -121,11 +135,14 @@ class Partition:
 
     async def _run(self) -> None:
         while not self._stop.is_set():
+            self._wake.clear()
+            self._is_revised = False
             try:
                 await self._attach()
-                while not self._stop.is_set():
+                while not self._stop.is_set() and not self._is_revised:
                     await self._turn()
-                await self._commit(wait=True)
+                if not self._is_revised:
+                    await self._commit(wait=True)
             except StatusChangedError as error:
                 await self._resolve(error)
             except CursorMovedError as error:
@@ -133,7 +150,7 @@ class Partition:
             except UNAVAILABLE as error:
                 self._reader.failed()
                 self._limits.shrink()
-                await self._backoff.wait(self._name, error, self._stop)
+                await self._backoff.wait(self._name, error, self._wake)
             finally:
                 await self._drop()
 
@@ -233,7 +250,7 @@ class Partition:
             delay = FIRST_CONFLICT_DELAY * 2 ** min(self._conflicts, 10)
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(delay, LONGEST_CONFLICT_DELAY)):
-                    await self._stop.wait()
+                    await self._wake.wait()
 
     async def _drop(self) -> None:
         """Forget what is on its way: it follows a batch that may not have been committed."""
@@ -244,26 +261,27 @@ class Partition:
 
     async def _attach(self) -> None:
         """Find where to read on, on a server that may be another one than before."""
-        await self._check_deployment()
-        self._adopt(await self._look())
+        deployment = await self._agreed()
+        self._adopt(deployment, await self._look(deployment))
 
     async def _check_keys(self) -> None:
         """Notice, while nothing comes, that the keys were flushed, restored or taken over."""
-        attached = await self._look()
+        deployment = self._builder.deployment
+        attached = await self._look(deployment)
         if attached.created or attached.lost or attached.cursor != self._builder.batch.cursor:
-            await self._check_deployment()
-            self._adopt(attached)
+            await self._agreed()
+            self._adopt(deployment, attached)
 
-    async def _look(self) -> Attached:
+    async def _look(self, deployment: Deployment) -> Attached:
         thorough = time.monotonic() > self._thorough_at
-        attached = await self._store.attach(thorough=thorough)
+        attached = await self._store.attach(deployment, thorough=thorough)
         if thorough:
             self._thorough_at = time.monotonic() + THOROUGH_EVERY
         return attached
 
-    def _adopt(self, attached: Attached) -> None:
+    def _adopt(self, deployment: Deployment, attached: Attached) -> None:
         """Read on from where the keys say; what was kept in memory may not be true any more."""
-        self._builder.restart(attached.cursor)
+        self._builder.restart(attached.cursor, deployment)
         self._size = 0
         self._log.attached(attached)
 

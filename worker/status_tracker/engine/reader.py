@@ -67,31 +67,32 @@ class Reader:
         self._took = 0.0
         # How many more entries are read by the script that cuts them.
         self._cut = 0
-        self._stopped = False
+        self._interrupted = False
         # The task that waits for entries.
         self._waiting: asyncio.Task[Any] | None = None
         # The read that is on its way while other entries are folded.
         self._ahead: asyncio.Task[list[Entry]] | None = None
 
-    def stop(self) -> None:
+    def interrupt(self) -> None:
         """Let a read that waits bring nothing."""
-        self._stopped = True
         if self._waiting is not None:
+            self._interrupted = True
             self._waiting.cancel()
             self._waiting = None
 
     async def next(self, cursor: str) -> Read:
-        """Return what comes next; nothing when nothing comes, or when a stop cuts it off."""
+        """Return what comes next; nothing when nothing comes, or when it is interrupted."""
         task = self._waiting = asyncio.current_task()
         try:
             entries = await (self._ahead or self._read(cursor, BLOCK))
         except asyncio.CancelledError:
-            # One cancellation is the stop's; another one would be of the partition itself.
-            if not self._stopped or task is None or task.uncancel():
+            # One cancellation is `interrupt`'s; another one would be of the partition itself.
+            if not self._interrupted or task is None or task.uncancel():
                 raise
             return Read([], [], 0, more=False)
         finally:
             self._ahead = self._waiting = None
+            self._interrupted = False
         return self._fitted(entries)
 
     async def is_late(self) -> bool:

@@ -53,18 +53,18 @@ class StatusCache:
     """
 
     def __init__(self, rules: Rules, *, capacity: int, size: int) -> None:
-        self._lifecycles = rules.kinds
         self._capacity = capacity
         self._size = size
-        self._kinds = {kind: Statuses() for kind in rules.kinds}
+        self.restart(rules)
 
     def of(self, kind: str) -> Statuses:
         """Return what is known of the entities of one kind."""
         return self._kinds[kind]
 
-    def clear(self) -> None:
-        """Forget everything: what the keys hold may be something else."""
-        self._kinds = {kind: Statuses() for kind in self._lifecycles}
+    def restart(self, rules: Rules) -> None:
+        """Forget everything, for what the keys hold may be something else; go by these rules."""
+        self._lifecycles = rules.kinds
+        self._kinds = {kind: Statuses() for kind in rules.kinds}
 
     def forget_missing(self) -> None:
         """Forget who has no status: others may give an entity one at any time."""

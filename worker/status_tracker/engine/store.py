@@ -13,13 +13,13 @@ from status_tracker.engine.batch import Batch, Forward, Wanted
 from status_tracker.engine.commit import commit_call
 from status_tracker.engine.statuses import Statuses
 from status_tracker.fold import Corrupt
-from status_tracker.keys import GROUP, Keys
+from status_tracker.keys import GROUP
 from status_tracker.lua.attach import Attached, attach
 from status_tracker.lua.commit import commit
 from status_tracker.lua.forward import forward
 from status_tracker.lua.read import read
+from status_tracker.metadata import Deployment
 from status_tracker.models import Status
-from status_tracker.rules import Rules
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Status).decode
@@ -31,25 +31,25 @@ class Store:
     def __init__(
         self,
         client: Client,
-        keys: Keys,
+        deployment: Deployment,
         number: int,
         *,
-        rules: Rules,
         max_changes: int,
         max_rejected: int,
     ) -> None:
         self._client = client
-        self._all_keys = keys
-        self._keys = keys.partition(number)
-        self._rules = rules
+        self._deployment = deployment
+        self._all_keys = deployment.keys
+        self._keys = deployment.keys.partition(number)
         self._max_changes = max_changes
         self._max_rejected = max_rejected
         self._number = number
         # Which of its streams the partition has now.
         self._epoch = 0
 
-    async def attach(self, *, thorough: bool) -> Attached:
-        """Find the cursor, and recreate what is missing of stream, hash and group."""
+    async def attach(self, deployment: Deployment, *, thorough: bool) -> Attached:
+        """Find the cursor, go by the rules in force, recreate what is missing of the keys."""
+        self._deployment = deployment
         own = self._keys
         attached = await attach(
             self._client,
@@ -57,6 +57,7 @@ class Store:
             events=own.events,
             group=GROUP,
             thorough=thorough,
+            revision=deployment.revision,
         )
         self._epoch = attached.epoch
         return attached
@@ -79,7 +80,7 @@ class Store:
             events=self._keys.events,
             cursor=cursor,
             count=count,
-            longest=self._rules.max_event_bytes + 1,
+            longest=self._deployment.rules.max_event_bytes + 1,
             size=size,
             names=NAMES_SHOWN + 1,
             fields=[FIELD, FROM],
@@ -145,7 +146,6 @@ class Store:
             batch,
             self._keys,
             forwards,
-            history=self._rules.history,
             max_changes=self._max_changes,
             max_rejected=self._max_rejected,
         )

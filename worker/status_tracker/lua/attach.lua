@@ -1,9 +1,10 @@
 -- Find where to read on in one partition, and recreate what is missing there.
 --
--- KEYS[1] partition   hash: cursor, entries, epoch, lost
+-- KEYS[1] partition   hash: cursor, entries, epoch, lost, revision, revision:<n>
 -- KEYS[2] events      stream of updates
 -- ARGV[1] group       the consumer group kept in step with the cursor
 -- ARGV[2] thorough    '1' to look at the stream's last ID in any case: it takes a copy of two entries
+-- ARGV[3] revision    of the rules, by which the owner goes; the partition takes it up at the cursor
 --
 -- Returns the cursor, the epoch, how many unread entries somebody trimmed or deleted, then the name of
 -- each thing that had to be created: 'stream', 'hash', 'group'; 'cursor' where the stream is another
@@ -14,6 +15,7 @@
 -- lag does not.
 
 local partition, events, group_name, thorough = KEYS[1], KEYS[2], ARGV[1], ARGV[2] == '1'
+local revision = tonumber(ARGV[3])
 
 local MOST_AHEAD = 3600 * 1000  -- ms of a stream's last ID before the server's clock
 local COUNTED_AT_ONCE = 100
@@ -38,10 +40,17 @@ local group = is_there and find_group(events, group_name)
 local read = group and group['entries-read']
 local cursor = redis.call('HGET', partition, 'cursor')
 local epoch = whole(redis.call('HGET', partition, 'epoch'))
+local held = whole(redis.call('HGET', partition, 'revision'))
 
 if cursor and not cursor:match('^%d+%-%d+$') then
   return redis.error_reply('ERR ' .. partition .. ' holds the cursor ' .. cursor
     .. ', which is no entry ID: set it to the ID of the last entry applied')
+end
+
+-- What was folded by later rules must not be followed by what is folded by older ones.
+if held > revision then
+  return redis.error_reply('ERR ' .. partition .. ' goes by revision ' .. text_of(held) .. ' of the rules, and '
+    .. 'this worker has none after ' .. ARGV[3] .. ': it waits until the meta key can be read, or is restored')
 end
 
 local function is_drained()
@@ -80,9 +89,19 @@ end
 local function begin_epoch(at)
   cursor, epoch = at, epoch + 1
   fields.cursor, fields.epoch = cursor, text_of(epoch)
+  -- Revisions that were taken up later in the old stream hold from here on.
+  for n = 1, held do
+    local field = 'revision:' .. n
+    local began = redis.call('HGET', partition, field)
+    if began and began:match('^%d+%-%d+$') and id_before(cursor, began) then fields[field] = cursor end
+  end
 end
 
 local function attached()
+  if held < revision then
+    fields.revision = text_of(revision)
+    fields['revision:' .. fields.revision] = cursor
+  end
   local flat = {}
   for field, value in pairs(fields) do
     flat[#flat + 1] = field
@@ -100,7 +119,9 @@ end
 
 if not cursor then
   cursor = read and group['last-delivered-id'] or '0-0'
-  fields.cursor, fields.entries = cursor, text_of(whole(read or 0))
+  fields.cursor = cursor
+  -- Without its cursor alone the hash still knows how many were read.
+  fields.entries = redis.call('HGET', partition, 'entries') or text_of(whole(read or 0))
   created[#created + 1] = 'hash'
 end
 

@@ -23,9 +23,13 @@ class Attached(Struct, frozen=True):
 
 
 async def attach(
-    client: Client, *, partition: str, events: str, group: str, thorough: bool
+    client: Client, *, partition: str, events: str, group: str, thorough: bool, revision: int
 ) -> Attached:
-    """Return the cursor of a partition; look at the stream's last ID in any case if `thorough`."""
-    args: list[str | bytes] = [group, "1" if thorough else ""]
+    """Return the cursor of a partition, which takes up the revision of the rules there.
+
+    Look at the stream's last ID in any case if `thorough`. Raises `ResponseError` where the
+    partition goes by a later revision.
+    """
+    args: list[str | bytes] = [group, "1" if thorough else "", str(revision)]
     cursor, epoch, lost, *created = await _script.run(client, [partition, events], args)
     return Attached(decoded(cursor), epoch, lost, tuple(map(decoded, created)))

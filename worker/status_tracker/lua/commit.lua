@@ -14,6 +14,7 @@
 -- ARGV[2] batch            a msgpack map:
 --   read_from              the cursor the batch was read from
 --   cursor                 the ID of its last entry
+--   revision               of the rules that it was folded by
 --   counts                 how many hashes of counts there are
 --   documents              status documents, one for each status key
 --   expected               what each status key must still hold; '' where there must be none
@@ -31,8 +32,9 @@
 -- then    the bytes of each rejected entry, then those of each forwarded update
 --
 -- Returns {'committed', how many rejected entries the cap dropped}
--- or      {'moved', the actual cursor} where that is not read_from; '' where there is none, or where the
---         stream or its group is missing or elsewhere: who was here must attach again
+-- or      {'moved', the actual cursor} where that is not read_from; '' where there is none, where the
+--         stream or its group is missing or elsewhere, or where the partition goes by another revision of
+--         the rules: who was here must attach again
 -- or      {'changed', status key, what is expected of it} where it does not hold that.
 --
 -- A script that fails half-way is not undone, so whatever can fail is tried before the first write:
@@ -214,6 +216,7 @@ if refused then return refused end
 
 local cursor = redis.call('HGET', partition, 'cursor')
 if cursor ~= batch.read_from then return {'moved', cursor or ''} end
+if redis.call('HGET', partition, 'revision') ~= batch.revision then return {'moved', ''} end
 -- A stream that went away may come back with its group where it stood: what was read of it must not be
 -- committed meanwhile, or it is read again.
 local group = redis.call('EXISTS', events) == 1 and find_group(events, group_name)

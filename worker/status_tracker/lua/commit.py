@@ -20,7 +20,7 @@ class CursorMovedError(Exception):
     def __init__(self, cursor: str) -> None:
         super().__init__(cursor)
         self.cursor = cursor
-        """Where it is instead; "" where the partition's hash is missing."""
+        """Where it is instead; "" where that is not what is wrong."""
 
 
 class StatusChangedError(Exception):
@@ -51,6 +51,7 @@ class Payload(Struct):
 
     read_from: str
     cursor: str
+    revision: str
     counts: int
     documents: list[str]
     expected: list[str]

@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 
 from status_tracker.connection.client import Client, Command
 from status_tracker.keys import GROUP, Keys
+from status_tracker.metadata import Deployment
 from status_tracker.text import decoded
 
 _NO_KEY = -2
@@ -53,6 +54,8 @@ class PartitionState(Struct, frozen=True):
     lease_left: float | None
     """Seconds until the lease runs out; None without an owner, or where it does not run out."""
     totals: Totals = Totals()
+    revision: int | None = None
+    """Of the rules that it goes by; None where no worker has read it yet."""
 
     @property
     def is_cursor_an_id(self) -> bool:
@@ -84,6 +87,8 @@ class FleetState(Struct, frozen=True):
     partitions: list[PartitionState]
     workers: list[WorkerState]
     rejected: RejectedState
+    revision: int
+    """Of the rules in force."""
 
 
 class _Replies(Struct):
@@ -145,7 +150,7 @@ class _Replies(Struct):
         return decoded(self.group[b"last-delivered-id"])
 
 
-async def read_fleet(client: Client, keys: Keys, partitions: int) -> FleetState:
+async def read_fleet(client: Client, deployment: Deployment) -> FleetState:
     """Look at all partitions and workers, in three round trips.
 
     The workers are read before the leases and after them: one that joins notes that it lives before
@@ -153,7 +158,7 @@ async def read_fleet(client: Client, keys: Keys, partitions: int) -> FleetState:
 
     Raises one of `UNAVAILABLE`; where a key is of another type, the error names it.
     """
-    numbers = range(partitions)
+    keys, numbers = deployment.keys, range(deployment.partitions)
     heartbeats = ("ZRANGE", keys.workers, "0", "-1", "WITHSCORES")
     time, before = await _ask(client, [("TIME",), heartbeats])
     now = int(time[0]) * 1000 + int(time[1]) // 1000
@@ -180,6 +185,7 @@ async def read_fleet(client: Client, keys: Keys, partitions: int) -> FleetState:
         states,
         list(_workers(_scores(before) | _scores(after), states, now)),
         RejectedState(sum(kept), sum(each.dropped for each in found)),
+        deployment.revision,
     )
 
 
@@ -217,6 +223,7 @@ def _partition(number: int, replies: _Replies, unread: list[Any], now: int) -> P
         waits / 1000,
         replies.lease_left / 1000 if owner is not None and replies.lease_left >= 0 else None,
         replies.totals,
+        _number(replies.fields.get(b"revision")) or None,
     )
 
 

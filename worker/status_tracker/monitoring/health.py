@@ -61,6 +61,8 @@ class Report(Struct, frozen=True):
     workers: list[WorkerState]
     rejected: RejectedState | None
     """None where nothing could be seen."""
+    revision: int | None
+    """Of the rules in force; None likewise."""
 
 
 def report(fleet: FleetState, max_lag: MaxLag | None, *, lease_ttl: float) -> Report:
@@ -71,7 +73,15 @@ def report(fleet: FleetState, max_lag: MaxLag | None, *, lease_ttl: float) -> Re
     """
     problems = list(_problems(fleet, max_lag, lease_ttl))
     notes = list(_notes(fleet))
-    return Report(not problems, problems, notes, fleet.partitions, fleet.workers, fleet.rejected)
+    return Report(
+        not problems,
+        problems,
+        notes,
+        fleet.partitions,
+        fleet.workers,
+        fleet.rejected,
+        fleet.revision,
+    )
 
 
 def _problems(fleet: FleetState, max_lag: MaxLag | None, lease_ttl: float) -> Iterator[str]:
@@ -106,6 +116,11 @@ def _notes(fleet: FleetState) -> Iterator[str]:
             yield (
                 f"partition {view.number} has lost {lost:,} {what}, trimmed or deleted before "
                 f"{were} read: trim below the last-delivered ID of its group only"
+            )
+        if view.revision is not None and view.revision != fleet.revision:
+            yield (
+                f"partition {view.number} goes by revision {view.revision} of the rules, and "
+                f"{fleet.revision} is in force: its owner has not seen it yet, or cannot read it"
             )
 
 
