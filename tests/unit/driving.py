@@ -37,16 +37,16 @@ class KnownSite:
 
     def get(self) -> Operation[Deployment]:
         """Return what is known."""
+        yield from ()
         return self.known
-        yield
 
     latest = get
 
     def read(self) -> Operation[Deployment]:
         """Return what is there."""
+        yield from ()
         self.known = self.current
         return self.known
-        yield
 
 
 class Streams:

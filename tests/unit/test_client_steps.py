@@ -39,7 +39,7 @@ EXPORT = parse_rules(
     ],
 )
 def test_a_task_is_brought_to_running(start: str | None, way: list[str]) -> None:
-    """By plain steps from where it is, else over a retry or a restart; if in vain, the end alone."""
+    """By plain steps from where it is, else by a retry or a restart; if in vain, the end alone."""
     assert list(way_to(TASK, start, "running")) == way
 
 

@@ -30,8 +30,8 @@ NAMES = {
 _WIRE = {**NAMES, **{wire: wire for wire in NAMES.values()}}
 
 SET_BACK = 30_000_000
-"""Microseconds. Where the system's clock was set back by more than this, time begins again there: it
-would have every update rejected as `future` to stay a minute ahead."""
+"""Microseconds. Where the system's clock was set back by more than this, time begins again there: a
+minute ahead, every update would be rejected as `future`."""
 
 
 class Clock:
