@@ -52,31 +52,35 @@ def cursor_in(text: str | None, sets: int) -> Cursor | None:
 def next_members(
     key: str, last: Member | None, rank: int, count: int, *, newest: bool, within: float
 ) -> Operation[tuple[list[Member], int]]:
-    """Return members after a position, at most so many, and the rank of the first of them.
+    """Return the members after a position, and the rank of the first of them.
 
-    None means that there are no more.
+    They are `count`, unless there are no more. `rank` says about where the position is.
     """
+    found: list[Member] = []
     first, back = rank, 1
     while True:
-        stop = first + count
+        wanted = count - len(found)
+        stop = first + wanted
         command = ("ZRANGE", key, first, stop, *(("REV",) if newest else ()), "WITHSCORES")
         window = list(_members((yield from asked(command, within))))
-        if last is None:
-            return window[:count], 0
-        if first > 0 and (not window or _is_after(window[0], last, newest=newest)):
+        if last is not None and first > 0 and (not window or _after([window[0]], last, newest)):
             # Others left before it: look further to the front.
             first, back = max(0, first - back), back * 4
             continue
-        after = [place for place, each in enumerate(window) if _is_after(each, last, newest=newest)]
-        if after:
-            return window[after[0] :][:count], first + after[0]
-        if len(window) <= count:
-            return [], first + len(window)
-        first = stop  # the last one that was seen, so that the next window begins with it
+        after = _after(window, last, newest)[:wanted]
+        found += after
+        if len(found) == count or len(window) <= wanted:
+            return found, max(0, first + len(window) - len(found))
+        # Others entered before it. The next window begins with what was seen last.
+        last = after[-1] if after else last
+        first = stop
 
 
-def _is_after(member: Member, last: Member, *, newest: bool) -> bool:
-    return member < last if newest else member > last
+def _after(window: list[Member], last: Member | None, newest: bool) -> list[Member]:
+    """Return what stands after a position."""
+    if last is None:
+        return window
+    return [each for each in window if (each < last if newest else each > last)]
 
 
 def _members(reply: Any) -> Iterator[Member]:
