@@ -18,7 +18,7 @@ from status_tracker.client.operations import (
     Receive,
     Request,
 )
-from status_tracker.client.sync_shell import HasUrl, is_moved
+from status_tracker.client.sync_shell import HasUrl, places_moved
 from status_tracker.connection.client import UNREACHABLE, Client, Command
 from status_tracker.connection.cluster import Address, Cluster
 from status_tracker.connection.server import Server
@@ -92,10 +92,14 @@ class AsyncShell:
         """Return the replies, with errors in the place of replies; `waits` for one that blocks."""
         async with nullcontext() if waits else self._room:
             replies = await self._execute(commands)
-            if self._url and not self._client.is_cluster and any(map(is_moved, replies)):
+            moved = [] if self._client.is_cluster else places_moved(replies)
+            if moved and self._url:
+                # Those of its own slots the node has done.
                 single, self._client = self._client, connect_cluster(self._url)
                 await single.close()
-                replies = await self._execute(commands)
+                again = await self._execute([commands[place] for place in moved])
+                for place, reply in zip(moved, again, strict=True):
+                    replies[place] = reply
             return replies
 
     async def _execute(self, commands: list[Command]) -> list[Any]:
