@@ -195,10 +195,20 @@ def _client(source: AsyncSource, url: str | None) -> tuple[Client, float | None]
         return _cluster(source), source.connection_kwargs.get("socket_timeout")
     if isinstance(source, redis.asyncio.Redis):
         pool = source.connection_pool
-        return Server(pool), pool.connection_kwargs.get("socket_timeout")
+        options = pool.connection_kwargs
+        return _server(pool.connection_class, options), options.get("socket_timeout")
     raise TypeError(
         f"{type(source).__name__}: give a URL, settings, a redis.asyncio.Redis or RedisCluster"
     )
+
+
+def _server(connection_class: Any, options: Mapping[str, Any]) -> Server:
+    """Return our client that connects as a user's does, but has its replies as bytes.
+
+    Its connections are beside those of the user's pool.
+    """
+    raw = {**options, "decode_responses": False}
+    return Server(redis.asyncio.ConnectionPool(connection_class, **raw))
 
 
 def _cluster(client: redis.asyncio.RedisCluster) -> Cluster:
@@ -209,7 +219,6 @@ def _cluster(client: redis.asyncio.RedisCluster) -> Cluster:
 
     def node(address: Address) -> Server:
         host, port = manager.address_remap(address) if manager.address_remap else address
-        options = {**own, "host": host, "port": port}
-        return Server(redis.asyncio.ConnectionPool(seeds[0].connection_class, **options))
+        return _server(seeds[0].connection_class, {**own, "host": host, "port": port})
 
     return Cluster([(each.host, int(each.port)) for each in seeds], node)
