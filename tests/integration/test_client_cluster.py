@@ -11,10 +11,10 @@ import pytest
 
 from tests.clusters import ServerCluster
 from tests.events import id_in
-from tests.integration.shells import SHELLS, Shell
 from tests.line import deployed
 from tests.publishing import Publisher
 from tests.servers import Redis, binaries, wait_until
+from tests.shells import SHELLS, Shell
 
 DEPLOYMENT = deployed(layout="cluster", partitions=4)
 KEYS = DEPLOYMENT.keys

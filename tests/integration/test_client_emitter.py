@@ -23,10 +23,10 @@ from status_tracker import (
 from status_tracker.keys import GROUP, partition_of
 
 from tests.events import NOW
-from tests.integration.shells import SHELLS, Shell
 from tests.line import deployed, meta_of
 from tests.proxy import Proxy
 from tests.servers import Redis, Server, free_port, wait_until
+from tests.shells import SHELLS, Shell
 
 KEYS = deployed(partitions=4).keys
 

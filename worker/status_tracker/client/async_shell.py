@@ -46,6 +46,8 @@ class AsyncShell:
     """Drives operations, in one event loop."""
 
     def __init__(self, source: AsyncSource) -> None:
+        # A Sentinel's client is looked at for the master, and must not go away.
+        self._source = source
         self._url = source if isinstance(source, str) else getattr(source, "redis_url", None)
         self.where = without_secrets(self._url) if self._url else "redis"
         self._client, timeout = _client(source, self._url)
