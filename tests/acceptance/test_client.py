@@ -120,9 +120,8 @@ def test_a_dashboard_is_complete_and_stays_so(server: Server, tmp_path: Path, la
     assert not model.rejected
 
 
-@pytest.mark.parametrize("how", ["by URL", "by a client"])
+@pytest.mark.parametrize(("name", "how"), [("plain", "by URL"), ("awaited", "by a client")])
 @pytest.mark.parametrize("binary", binaries().values(), ids=binaries().keys())
-@pytest.mark.parametrize("name", ["plain", "awaited"])
 def test_a_new_master_is_followed(binary: Path, tmp_path: Path, how: str, name: str) -> None:
     """Behind Sentinels: what is said while the master is gone is seen, and waited for."""
     with (
@@ -135,7 +134,9 @@ def test_a_new_master_is_followed(binary: Path, tmp_path: Path, how: str, name: 
         if how == "by a client":
             kind: Any = redis.sentinel if name == "plain" else redis.asyncio.sentinel
             addresses = [("127.0.0.1", each.port) for each in sentinels.sentinels]
-            source = kind.Sentinel(addresses, socket_timeout=1).master_for(NAME, socket_timeout=1)
+            watching = kind.Sentinel(addresses, socket_timeout=1)
+            shell.closed_at_the_end(*watching.sentinels)
+            source = watching.master_for(NAME, socket_timeout=1)
         emitter, reader = shell.emitter(source, retry_for=60), shell.reader(source, retry_for=60)
         old = sentinels.master()
         with old.client() as client:
