@@ -32,7 +32,7 @@ from status_tracker.errors import UnavailableError
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 AsyncSource = str | HasUrl | redis.asyncio.Redis | redis.asyncio.RedisCluster
 """A URL, settings, or a client that the user has already."""
@@ -49,7 +49,7 @@ class AsyncShell:
         # A Sentinel's client is looked at for the master, and must not go away.
         self._source = source
         self._url = source if isinstance(source, str) else getattr(source, "redis_url", None)
-        self.where = without_secrets(self._url) if self._url else "redis"
+        self.where: str = without_secrets(self._url) if self._url else "redis"
         self._client, timeout = _client(source, self._url)
         self._blocks_for = block_within(timeout)
         self._room = asyncio.Semaphore(MOST_AT_ONCE)

@@ -57,7 +57,7 @@ class Clock:
         return now / 1000
 
 
-clock = Clock()
+clock: Clock = Clock()
 """That of this process."""
 
 

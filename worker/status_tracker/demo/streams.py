@@ -27,7 +27,7 @@ class Streams:
         # One at a time, so that it takes one connection: when a suspended demo is resumed,
         # everybody wants to send at once.
         self._turn = asyncio.Lock()
-        self.added = 0
+        self.added: int = 0
         self.lately: deque[Update] = deque(maxlen=REMEMBERED)
 
     async def update(self, kind: str, entity_id: str, phase: str, **fields: object) -> None:
