@@ -19,7 +19,7 @@ from tests.sentinels import NAME, Sentinels
 from tests.servers import Server, binaries, wait_until
 from tests.shells import Shell
 
-SINGLE = Keys("status", "single")
+README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture
@@ -49,6 +49,26 @@ def test_what_is_said_is_seen(worker: str) -> None:
         wait_until(lambda: reader.rejected().entries)
         [late] = reader.rejected(reason="illegal_transition").entries
         assert b"export-18" in late.data
+
+
+def test_the_readme_s_fifteen_lines(worker: str) -> None:
+    """A producer, a dashboard's reader and a test, as a newcomer copies them."""
+    code = README.read_text().split("```python\n")[1].split("```")[0]
+    assert len([line for line in code.splitlines() if line]) <= 15
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 - our own
+    names["URL"] = worker
+
+    class Part:
+        def render(self) -> None:
+            """Do nothing."""
+
+    names["test_export"]([Part(), Part()])
+    with Emitter(worker) as emitter, StatusReader(worker) as reader:
+        with pytest.raises(AttributeError):
+            names["export"](emitter, "export-19", [None])
+        reader.wait("task", "export-19", timeout=20)
+        assert "render" in names["failed"](reader)["export-19"]
 
 
 async def test_what_is_said_is_seen_with_await(worker: str) -> None:
