@@ -17,7 +17,8 @@ async def main(url: str) -> None:
     worker = Worker(settings)
     client, agreement = await worker._reach()
     numbers = range(settings.partitions)
-    partitions = [worker._partition(client, agreement, number) for number in numbers]
+    common = worker._common(client, agreement)
+    partitions = [worker._partition(client, agreement, number, common) for number in numbers]
     await asyncio.gather(*(partition.run() for partition in partitions))
 
 

@@ -21,6 +21,9 @@ SOON = {"STATUS_LEASE_TTL": "2s", "STATUS_HEARTBEAT": "100ms"}
 
 NEVER_REVISED: Mapping[int, Mapping[str, Document]] = {}
 
+LINGER = "STATUS_LINGER"
+"""The one variable of ours that a worker inherits: with "0ms", all these tests are of that."""
+
 
 class Tracker:
     """One `status-tracker run`, with its log in a file."""
@@ -28,7 +31,11 @@ class Tracker:
     def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
         folder.mkdir(exist_ok=True)
         self._log = folder / "tracker.log"
-        clean = {name: text for name, text in os.environ.items() if not name.startswith("STATUS_")}
+        clean = {
+            name: text
+            for name, text in os.environ.items()
+            if not name.startswith("STATUS_") or name == LINGER
+        }
         with self._log.open("ab") as log:
             self._begins = log.tell()
             self._process = subprocess.Popen(

@@ -102,3 +102,41 @@ def _fold(status: Status | None, update: Update) -> Status | None:
         if update.phase == "completed":
             progress = 1
     return Status(update.phase, retries, update.updated_at, progress)
+
+
+SCRIPT = """
+local update = cjson.decode(ARGV[1])
+local text = redis.call('GET', KEYS[1])
+local steps = {
+  pending = {waiting = 0, failed = 0, cancelled = 0},
+  waiting = {running = 0, failed = 0, cancelled = 0},
+  running = {waiting = 1, completed = 0, failed = 0, cancelled = 0},
+  failed = {pending = 1, waiting = 1},
+  cancelled = {pending = 0, waiting = 0},
+  completed = {},
+}
+local retries, progress = 0, update.progress
+if not text then
+  if update.phase ~= 'pending' then return 0 end
+else
+  local status = cjson.decode(text)
+  if update.updatedAt < status.updatedAt then return 0 end
+  retries = status.retries
+  if update.phase == status.phase then
+    if update.updatedAt == status.updatedAt and progress == status.progress then return 0 end
+    if status.progress and (not progress or status.progress > progress) then
+      progress = status.progress
+    end
+  else
+    local step = steps[status.phase][update.phase]
+    if not step or retries + step > tonumber(ARGV[2]) then return 0 end
+    retries = retries + step
+    if update.phase == 'completed' then progress = 1 end
+  end
+end
+redis.call('SET', KEYS[1], cjson.encode({
+  phase = update.phase, retries = retries, progress = progress, updatedAt = update.updatedAt,
+}))
+return 1
+"""
+"""The same for one update, on the server: its key, its text and how many retries there may be."""

@@ -5,6 +5,9 @@ TRACKING`, what client-side caches use), so nobody polls. Sending and seeing are
 connections, read by one clock. It never waits for replies, so that a server that is busy delays
 nothing but its own answers.
 
+The worker has a linger of 0 ms here, for the other loop does nothing to save the server's time;
+what its default is good for, `rates.py` shows.
+
 Watched are tasks of which there is one update only: the first writing of their key is then what is
 waited for.
 """
@@ -18,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import hiredis
@@ -69,8 +72,14 @@ class Times(Struct, frozen=True):
     p99: float
 
 
-Tick = tuple[bytes, list[bytes]]
-"""Commands that are sent at one time, and the keys that are watched of them."""
+class Tick(NamedTuple):
+    """What is sent at one time."""
+
+    at: float
+    """Seconds after the first one."""
+    commands: bytes
+    watched: list[bytes]
+    """Keys of which it is told when they show."""
 
 
 def publish_by(
@@ -87,23 +96,25 @@ def publish_by(
             return {rate: observe(url, list(ticks(rate, seconds))) for rate in rates}
 
 
-def ticks(rate: int, seconds: float) -> Iterator[Tick]:
-    """Yield what is sent tick by tick."""
-    workload = Workload(round(rate * (WARM_UP + seconds)), seed=rate)
+def ticks(
+    rate: int, seconds: float, *, partitions: int = 4, samples: int = SAMPLES
+) -> Iterator[Tick]:
+    """Yield what is sent tick by tick; of so many updates a second the keys are watched."""
+    workload = Workload(round(rate * (WARM_UP + seconds)), seed=rate, partitions=partitions)
     streams = workload.streams()
     per_tick = max(1, round(rate * TICK))
     commands, watched = bytearray(), list[bytes]()
     updates = workload.updates()
     for number in range(1, workload.events + 1):
-        if number > rate * WARM_UP and number % (rate // SAMPLES) == 0:
+        if number > rate * WARM_UP and number % (rate // samples) == 0:
             task = f"watched-{rate}-{number}"
-            partition, data = spell(task, 0, round(time.time() * 1000), workload.partitions)
+            partition, data = spell(task, 0, round(time.time() * 1000), partitions)
             watched.append(status_key(task).encode())
         else:
             partition, data = next(updates)
         commands += pack(("XADD", streams[partition], "*", "data", data))
         if number % per_tick == 0:
-            yield bytes(commands), watched
+            yield Tick(number / rate, bytes(commands), watched)
             commands, watched = bytearray(), []
 
 
@@ -120,10 +131,10 @@ def observe(url: str, ticks: Sequence[Tick]) -> Times:
         with closing(Wire(url)) as feed, closing(Wire(url)) as told:
             told.send(pack(("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", status_key("watched-"))))
             began = time.perf_counter()
-            for number, (commands, watched) in enumerate(ticks):
-                listen(feed, told, seen, began + number * TICK)
-                sent.update(dict.fromkeys(watched, time.perf_counter()))
-                feed.send(commands)
+            for tick in ticks:
+                listen(feed, told, seen, began + tick.at)
+                sent.update(dict.fromkeys(tick.watched, time.perf_counter()))
+                feed.send(tick.commands)
             deadline = time.perf_counter() + SHOWN_WITHIN
             while len(seen) < len(sent) and time.perf_counter() < deadline:
                 listen(feed, told, seen, time.perf_counter() + TICK)
@@ -189,7 +200,7 @@ def measure(kind: str, plan: Plan) -> Report:
     with serve(kind) as url:
         publishers = {
             PUBLISHER: command(PUBLISHER, url, sys.maxsize, partitions),
-            TRACKER: worker(url, partitions),
+            TRACKER: worker(url, partitions, linger="0ms"),
         }
         found = interleaved(
             plan,

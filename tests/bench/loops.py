@@ -23,7 +23,7 @@ from status_tracker.app import COLLECT_EVERY, Worker
 from status_tracker.rules import load_rules
 from status_tracker.settings import default_file, load_settings
 
-from tests.bench.by_hand import decoded, folded, keys_of
+from tests.bench.by_hand import MAX_RETRIES, SCRIPT, decoded, folded, keys_of
 from tests.bench.processes import connect, figures_of
 from tests.bench.workload import PREFIX, Workload
 
@@ -33,6 +33,7 @@ BY_HAND = "loop by hand, MSET"
 NOTHING = "loop that does nothing"
 NAIVE = "naive loop"
 PUBLISHER = "XREAD + SET"
+BY_EVENT = "script by event"
 
 GROUP = "by-hand"
 
@@ -80,6 +81,24 @@ def publish(url: str, workload: Workload) -> float:
                 [(key, _)] = decoded([data])
                 pipeline.set(key, data)
             cursors[stream.decode()] = entries[-1][0]
+        pipeline.execute()
+
+
+def apply_by_event(url: str, workload: Workload) -> float:
+    """Do what is written where updates trickle in: a script and an XACK for each, in a pipeline."""
+    client = connect(url)
+    script = client.script_load(SCRIPT)
+    streams: dict[Any, Any] = dict.fromkeys(workload.streams(), ">")
+    for key in streams:
+        client.xgroup_create(key, GROUP, "0", mkstream=True)
+    while True:
+        reply: Any = client.xreadgroup(GROUP, "one", streams, count=1000, block=1000)
+        pipeline = client.pipeline(transaction=False)
+        for stream, entries in reply or ():
+            for entry_id, fields in entries:
+                for key, _ in decoded([fields[b"data"]]):
+                    pipeline.evalsha(script, 1, key, fields[b"data"], MAX_RETRIES)
+                pipeline.xack(stream, GROUP, entry_id)
         pipeline.execute()
 
 
@@ -143,6 +162,7 @@ LOOPS: dict[str, Callable[[str, Workload], float]] = {
     NOTHING: partial(_drain, count=1000, handle=_acknowledge),
     NAIVE: partial(_drain, count=100, handle=_apply_one_by_one),
     PUBLISHER: publish,
+    BY_EVENT: apply_by_event,
 }
 
 

@@ -84,7 +84,7 @@ def contenders(kind: str, url: str, plan: Plan) -> dict[str, Callable[[], Found]
         return [str(python), "-s", "-m", f"tests.bench.{name}_peer"]
 
     def tracker() -> Found:
-        return Found(backlog.drain(TRACKER), times(*worker(url, partitions)))
+        return Found(backlog.drain(TRACKER), times(*worker(url, partitions, linger="0ms")))
 
     def naive() -> Found:
         endless = command(NAIVE, url, sys.maxsize, partitions)

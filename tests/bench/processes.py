@@ -112,10 +112,11 @@ def server_cpu(client: redis.Redis) -> float:
     return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
 
-def worker(url: str, partitions: int) -> list[str]:
-    """Return the command that runs a worker."""
+def worker(url: str, partitions: int, *, linger: str = "") -> list[str]:
+    """Return the command that runs a worker; with another linger than the default, where given."""
     options = ["--prefix", PREFIX, "--partitions", str(partitions)]
-    return [COMMAND, "run", "--redis-url", url, "--log-level", "error", *options]
+    setting = ["env", f"STATUS_LINGER={linger}"] if linger else []
+    return [*setting, COMMAND, "run", "--redis-url", url, "--log-level", "error", *options]
 
 
 def interruptible() -> None:

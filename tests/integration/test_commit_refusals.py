@@ -37,6 +37,24 @@ async def test_a_stream_without_ids(line: MakeLine, redis_client: Redis, key: st
     assert everything(redis_client) == before
 
 
+async def test_a_feed_with_few_ids_left(line: MakeLine, redis_client: Redis) -> None:
+    """The first change may find room where the second one would not: it does not stay there."""
+    one = line()
+    await batch_of_everything(one, redis_client)
+    redis_client.xadd(
+        "status:changes", {"data": "x"}, id="18446744073709551615-18446744073709551613"
+    )
+    batch = await one.fold()
+    before, feed = everything(redis_client), redis_client.xrange("status:changes")
+    with pytest.raises(redis.ResponseError, match="status:changes has no IDs left"):
+        await one.store.commit(batch)
+    after = everything(redis_client)
+    assert redis_client.xrange("status:changes") == feed
+    assert {key: after[key] for key in after if key != "status:changes"} == {
+        key: before[key] for key in before if key != "status:changes"
+    }
+
+
 async def attach_and_commit(one: Line) -> None:
     """Do all that writes."""
     await one.attach()

@@ -7,6 +7,8 @@ import pytest
 import redis
 from status_tracker.connection.client import Client
 from status_tracker.connection.url import connect
+from status_tracker.engine.batch import Batch
+from status_tracker.engine.common_store import CommonStore
 from status_tracker.engine.leases import Leases
 from status_tracker.keys import Keys
 from status_tracker.lua.amend import amend
@@ -21,6 +23,7 @@ from tests.line import Line, server_line
 from tests.servers import Redis, Server
 
 KEYS = Keys("status", "cluster")
+SINGLE = Keys("status", "single")
 OWN, RECEIVER = KEYS.partition(0), KEYS.partition(2)
 
 Call = Callable[[], Awaitable[object]]
@@ -34,7 +37,7 @@ COMMANDS = [
 ]
 
 SCRIPTS = [
-    *["attach", "commit", "forward", "read", "amend", "take_over"],
+    *["attach", "commit", "commit together", "forward", "read", "glance", "amend", "take_over"],
     *["heartbeat", "claim", "release"],
 ]
 
@@ -59,10 +62,14 @@ async def prepared(name: str, server: Server, client: Client) -> AsyncIterator[C
         if name == "forward":
             fill(direct, OWN.events, update(id_in(2), "waiting", NOW + 1))
     batch = await ready.fold()
+    common = CommonStore(client, SINGLE, 4, max_changes=100, max_rejected=100)
+    together = await batches_of_two(whole, server) if name == "commit together" else []
     forwards = {number: batch.forwards.pop(number) for number in list(batch.forwards)}
     calls: dict[str, Call] = {
         "attach": limited.look,
         "commit": lambda: limited.store.commit(batch),
+        "commit together": lambda: common.commit(together),
+        "glance": lambda: common.glance({0: (batch.cursor, 1)}, 0),
         "forward": lambda: limited.store._forward(forwards),  # type: ignore[attr-defined]
         "amend": lambda: amend(
             client, meta=KEYS.meta, seen={}, fields={"version": "2", "layout": "x"}
@@ -88,6 +95,20 @@ async def prepared(name: str, server: Server, client: Client) -> AsyncIterator[C
         yield calls[name]
     finally:
         await whole.close()
+
+
+async def batches_of_two(client: Client, server: Server) -> list[Batch]:
+    """Return a batch of each of two partitions, with all that such a batch may have."""
+    batches = []
+    for number in (0, 1):
+        one = server_line(client, number, rules=RULES_WITH_HISTORY)
+        await one.attach()
+        with server.client() as direct:
+            fill(direct, one.own.events, update(id_in(number), "pending"))
+            await one.turn()
+            fill(direct, one.own.events, update(id_in(number), "waiting", NOW + 1), b"bad")
+        batches.append(await one.fold())
+    return batches
 
 
 async def refusal(call: Call) -> Exception | None:

@@ -16,7 +16,7 @@ from status_tracker.engine.statuses import Statuses
 from status_tracker.fold import Corrupt
 from status_tracker.keys import Keys
 from status_tracker.lua.attach import Attached
-from status_tracker.lua.commit import Call, CursorMovedError, Payload, StatusChangedError
+from status_tracker.lua.commit import Call, CursorMovedError, Payload, StatusChangedError, Step
 from status_tracker.metadata import Deployment
 from status_tracker.models import Status
 
@@ -31,9 +31,10 @@ T = TypeVar("T")
 
 
 class MemoryStore:
-    """The keys of partition 0."""
+    """The keys of partition 0, or of another one beside it."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int = 0, *, beside: "MemoryStore | None" = None) -> None:
+        self.number = number
         self.entries: list[Entry] = []
         self.last = (0, 0)
         self.cursor = "0-0"
@@ -52,6 +53,15 @@ class MemoryStore:
         """What was loaded since somebody emptied it."""
         self.refused = 0
         """How many commits were: an entity was created that has a status."""
+        if beside is not None:
+            self._share(beside)
+
+    def _share(self, other: "MemoryStore") -> None:
+        """Have all keys in common but the stream and the hash."""
+        self.statuses, self.corrupt = other.statuses, other.corrupt
+        self.phases, self.counts = other.phases, other.counts
+        self.changes, self.histories = other.changes, other.histories
+        self.rejected, self.forwards = other.rejected, other.forwards
 
     def add(self, *entries: Entry) -> None:
         """Add entries to the stream; one whose ID is not after the last one's gets the next ID."""
@@ -79,6 +89,10 @@ class MemoryStore:
             self.entries, as_numbers(cursor), key=lambda entry: as_numbers(entry[0].decode())
         )
         return self.entries[begin : begin + count]
+
+    async def peek(self, cursor: str, count: int) -> list[Entry]:
+        """Read entries for others besides."""
+        return await self.read(cursor, count=count, block=None)
 
     async def read_cut(self, cursor: str, *, count: int, size: int) -> list[Entry]:
         """Read entries without what is too large in them."""
@@ -112,21 +126,28 @@ class MemoryStore:
     async def commit(self, batch: Batch) -> int:
         """Write a batch as the script does; refuse it as the script does."""
         await asyncio.sleep(0)
-        keys, args = arguments(batch)
-        _, packed, *raw = args
-        assert isinstance(packed, bytes)
-        self._write(keys, msgspec.msgpack.decode(packed, type=Payload), raw)
+        write([self], [batch])
         return 0
 
-    def _write(self, keys: list[str], batch: Payload, raw: Sequence[str | bytes]) -> None:
-        counts, rest = keys[4 : 4 + batch.counts], keys[4 + batch.counts :]
+    def check(self, step: Step) -> None:
+        """Refuse a batch that was read from somewhere else, or folded by other rules."""
+        if step.read_from != self.cursor:
+            raise CursorMovedError(self.cursor)
+        if step.revision != str(max(self.begun)):
+            raise CursorMovedError("")
+
+    def move(self, step: Step) -> None:
+        """Move the cursor, and count what became of the entries."""
+        self.cursor = step.cursor
+        for field, number in zip(step.totals[::2], step.totals[1::2], strict=True):
+            self.totals[str(field)] += int(number)
+
+    def write(self, keys: list[str], batch: Payload, raw: Sequence[str | bytes]) -> None:
+        """Write all but the hashes; `keys` are those after them."""
+        counts, rest = keys[: batch.counts], keys[batch.counts :]
         statuses, rest = rest[: len(batch.documents)], rest[len(batch.documents) :]
         phases, rest = rest[: len(batch.phases)], rest[len(batch.phases) :]
         histories, forwards = rest[: len(batch.histories)], rest[len(batch.histories) :]
-        if batch.read_from != self.cursor:
-            raise CursorMovedError(self.cursor)
-        if batch.revision != str(max(self.begun)):
-            raise CursorMovedError("")
         taken = {OWN.status(*entity) for entity in self.corrupt}
         for key, expected in zip(statuses, batch.expected, strict=True):
             if self.statuses.get(key, "") != expected or key in taken:
@@ -150,15 +171,58 @@ class MemoryStore:
         forwarded = iter(data[len(batch.rejected) :])
         for stream, origins in zip(forwards, batch.forwards, strict=True):
             self.forwards += [(stream, next(forwarded), origin) for origin in origins]
-        self.cursor = batch.cursor
-        for field, number in zip(batch.totals[::2], batch.totals[1::2], strict=True):
-            self.totals[str(field)] += int(number)
 
 
-def arguments(batch: Batch) -> Call:
-    """Return what a batch's commit is called with."""
-    forwards = {KEYS.events(number): found for number, found in batch.forwards.items()}
-    return commit_call(batch, OWN, forwards, max_changes=PLENTY, max_rejected=PLENTY)
+class MemoryCommonStore:
+    """The keys of several partitions at once; `together` counts commits of more than one."""
+
+    def __init__(self, *stores: MemoryStore) -> None:
+        self.stores = {store.number: store for store in stores}
+        self.reads = self.commits = self.together = 0
+
+    async def read(
+        self, cursors: Mapping[int, str], *, count: int, block: int
+    ) -> list[tuple[int, list[Entry]]]:
+        """Read entries of each, without waiting for any."""
+        del block
+        self.reads += 1
+        found = [
+            (number, await self.stores[number].peek(cursor, count))
+            for number, cursor in cursors.items()
+        ]
+        return [each for each in found if each[1]]
+
+    async def commit(self, batches: Sequence[Batch]) -> int:
+        """Write batches in one step."""
+        await asyncio.sleep(0)
+        write([self.stores[batch.number] for batch in batches], batches)
+        self.commits += 1
+        self.together += len(batches) > 1
+        return 0
+
+    async def glance(self, expected: Mapping[int, tuple[str, int]], thorough: int) -> list[int]:
+        """Return those whose cursor is another one."""
+        del thorough
+        return [each for each in expected if self.stores[each].cursor != expected[each][0]]
+
+
+def write(stores: Sequence[MemoryStore], batches: Sequence[Batch]) -> None:
+    """Write batches of several partitions, or one: all of them or none."""
+    keys, (_, packed, *raw) = arguments(*batches)
+    assert isinstance(packed, bytes)
+    payload = msgspec.msgpack.decode(packed, type=Payload)
+    for store, step in zip(stores, payload.partitions, strict=True):
+        store.check(step)
+    stores[0].write(keys[2 + 2 * len(stores) :], payload, raw)
+    for store, step in zip(stores, payload.partitions, strict=True):
+        store.move(step)
+
+
+def arguments(*batches: Batch) -> Call:
+    """Return what the commit of batches is called with."""
+    forwards = {KEYS.events(number): found for number, found in batches[0].forwards.items()}
+    owns = [KEYS.partition(batch.number) for batch in batches]
+    return commit_call(batches, owns, forwards, max_changes=PLENTY, max_rejected=PLENTY)
 
 
 class Loop:

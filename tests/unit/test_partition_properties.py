@@ -1,9 +1,9 @@
 """What must hold of the real loop for any stream, wherever it is cut and whatever goes wrong."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from itertools import count, cycle
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from hypothesis import given
@@ -12,8 +12,10 @@ from redis.exceptions import ConnectionError as LostConnectionError
 from status_tracker.decode import Entry
 from status_tracker.engine.backoff import Backoff
 from status_tracker.engine.batch import Batch
+from status_tracker.engine.common import Common
 from status_tracker.engine.limits import Limits
 from status_tracker.engine.partition import Partition, Totals
+from status_tracker.keys import partition_of
 from status_tracker.metadata import Deployment
 from status_tracker.rules import Rules
 
@@ -22,7 +24,7 @@ from tests.model import Document, Model, canonical
 from tests.unit.deployments import DEPLOYMENTS
 from tests.unit.deployments import Deployment as Rulebook
 from tests.unit.folding import text
-from tests.unit.memory import KEYS, OWN, MemoryStore, as_numbers, entry
+from tests.unit.memory import KEYS, OWN, MemoryCommonStore, MemoryStore, as_numbers, entry
 from tests.unit.streams import Scene, scenes, trials
 
 PARTITIONS = 2
@@ -40,8 +42,11 @@ class Server(MemoryStore):
         arrivals: list[int],
         troubles: list[int],
         between: Callable[[], None] = lambda: None,
+        *,
+        number: int = 0,
+        beside: MemoryStore | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(number, beside=beside)
         self._between = between
         self._waiting = [entry(each.data, each.id) for each in reversed(scene.stream)]
         self._arrivals = cycle(arrivals)
@@ -60,13 +65,30 @@ class Server(MemoryStore):
 
     async def commit(self, batch: Batch) -> int:
         """Write a batch, or lose the connection."""
+        return await self.through(super().commit(batch))
+
+    async def through(self, commit: Coroutine[Any, Any, int]) -> int:
+        """Make a commit over a connection that is lost from time to time."""
         trouble = next(self._troubles)
         if trouble == LOST_BEFORE:
+            commit.close()
             raise LostConnectionError("lost")
-        dropped = await super().commit(batch)
+        dropped = await commit
         if trouble == LOST_AFTER:
             raise LostConnectionError("lost")
         return dropped
+
+
+class CommonServer(MemoryCommonStore):
+    """The same keys for several partitions at once."""
+
+    def __init__(self, *servers: Server) -> None:
+        super().__init__(*servers)
+        self._first = servers[0]
+
+    async def commit(self, batches: Sequence[Batch]) -> int:
+        """Write batches, or lose the connection."""
+        return await self._first.through(super().commit(batches))
 
 
 def compare(store: MemoryStore, model: Model, history: int) -> None:
@@ -97,6 +119,10 @@ def compare(store: MemoryStore, model: Model, history: int) -> None:
     assert store.totals == model.totals[0]
 
 
+OWN_LOOP_ONLY = float("inf")
+"""Instead of the seconds that a partition stays careful: there is no common way."""
+
+
 class Circumstances(NamedTuple):
     """What must make no difference to what is written."""
 
@@ -107,6 +133,8 @@ class Circumstances(NamedTuple):
     owners: int
     batch_entries: int
     live_statuses: int
+    careful_for: float
+    """Seconds until a partition takes the common way again: at once, or never after trouble."""
 
 
 CIRCUMSTANCES = st.builds(
@@ -118,7 +146,51 @@ CIRCUMSTANCES = st.builds(
     owners=st.sampled_from([1, 1, 2]),
     batch_entries=st.sampled_from([1, 3, 10, 25, 1000]),
     live_statuses=st.sampled_from([0, 1, 2, 1000]),
+    careful_for=st.sampled_from([0, 0, 1000, OWN_LOOP_ONLY]),
 )
+
+
+def owners_of(
+    servers: Sequence[Server],
+    deployment: Deployment,
+    agreed: Callable[[], Awaitable[Deployment]],
+    totals: Totals,
+    circumstances: Circumstances,
+) -> list[Partition]:
+    """Return what reads all partitions, once for each owner."""
+    _, _, owners, batch_entries, live_statuses, careful_for = circumstances
+    found = []
+    for _ in range(owners):
+        common = Common(
+            CommonServer(*servers), linger=0, batch_entries=batch_entries, batch_bytes=10_000
+        )
+        found += [
+            Partition(
+                server.number,
+                server,
+                builder(deployment, number=server.number, live_statuses=live_statuses),
+                agreed,
+                totals,
+                backoff=Backoff("server", first_delay=0),
+                limits=Limits(entries=batch_entries, size=10_000),
+                rejected_key=OWN.rejected,
+                common=None if careful_for == OWN_LOOP_ONLY else common,
+                careful_for=careful_for,
+            )
+            for server in servers
+        ]
+    return found
+
+
+async def until_drained(servers: Sequence[Server], partitions: Sequence[Partition]) -> None:
+    """Run partitions until nothing is left."""
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        for partition in partitions:
+            group.create_task(partition.run())
+        for server in servers:
+            await server.drained.wait()
+        for partition in partitions:
+            partition.stop()
 
 
 def run(scene: Scene, circumstances: Circumstances) -> tuple[Server, Totals]:
@@ -130,7 +202,6 @@ async def _run(
     scene: Scene, circumstances: Circumstances, *, later: Rules | None = None, after: int = 0
 ) -> tuple[Server, Totals]:
     """Run; other rules are in force after so many reads, of which the first owner is told."""
-    arrivals, troubles, owners, batch_entries, live_statuses = circumstances
     deployment = deployed(scene.deployment.rules, partitions=PARTITIONS)
     reads = count()
 
@@ -143,26 +214,10 @@ async def _run(
             deployment = deployed(later, revision=2, partitions=PARTITIONS)
             partitions[0].revise()
 
-    server, totals = Server(scene, arrivals, troubles, between), Totals()
-    partitions = [
-        Partition(
-            0,
-            server,
-            builder(deployment, live_statuses=live_statuses),
-            agreed,
-            totals,
-            backoff=Backoff("server", first_delay=0),
-            limits=Limits(entries=batch_entries, size=10_000),
-            rejected_key=OWN.rejected,
-        )
-        for _ in range(owners)
-    ]
-    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-        for partition in partitions:
-            group.create_task(partition.run())
-        await server.drained.wait()
-        for partition in partitions:
-            partition.stop()
+    server = Server(scene, circumstances.arrivals, circumstances.troubles, between)
+    totals = Totals()
+    partitions = owners_of([server], deployment, agreed, totals, circumstances)
+    await until_drained([server], partitions)
     return server, totals
 
 
@@ -205,14 +260,67 @@ def test_no_batch_is_folded_across_a_change_of_the_rules(
     compare(server, model, scene.deployment.rules.history)
 
 
-@given(scenes(partitions=PARTITIONS), st.sampled_from([1, 10, 1000]))
+@given(
+    scenes(partitions=PARTITIONS),
+    st.sampled_from([1, 10, 1000]),
+    st.sampled_from([0, OWN_LOOP_ONLY]),
+)
 @trials(60)
-def test_every_entry_has_one_outcome(scene: Scene, batch_entries: int) -> None:
+def test_every_entry_has_one_outcome(scene: Scene, batch_entries: int, careful_for: float) -> None:
     """Each entry is applied, or a duplicate, or forwarded, or rejected: none is lost or doubled."""
     model = modelled(scene)
-    _, totals = run(scene, Circumstances([20], [HEALTHY], 1, batch_entries, 9))
+    _, totals = run(scene, Circumstances([20], [HEALTHY], 1, batch_entries, 9, careful_for))
     assert totals.read == len(scene.stream)
     assert totals.applied == model.applied
     assert totals.duplicates == model.duplicates
     assert totals.forwarded == len(model.forwards)
     assert totals.rejected == len(model.rejected)
+
+
+SCENES_OF_TWO = DEPLOYMENTS.flatmap(
+    lambda deployment: st.tuples(
+        *[scenes(st.just(deployment), partitions=PARTITIONS) for _ in range(PARTITIONS)]
+    )
+)
+
+
+@given(SCENES_OF_TWO, CIRCUMSTANCES)
+@trials(100)
+def test_partitions_that_are_committed_together(
+    both: tuple[Scene, ...], circumstances: Circumstances
+) -> None:
+    """What goes wrong with one of them makes no difference to what is written of the others."""
+    rules, kinds = both[0].deployment.rules, both[0].deployment.kinds
+    deployment = deployed(rules, partitions=PARTITIONS)
+
+    async def agreed() -> Deployment:
+        return deployment
+
+    async def drain() -> list[Server]:
+        arrivals, troubles, *_ = circumstances
+        first = Server(both[0], arrivals, troubles)
+        servers = [first, Server(both[1], arrivals[::-1], troubles, number=1, beside=first)]
+        owners = owners_of(servers, deployment, agreed, Totals(), circumstances)
+        await until_drained(servers, owners)
+        return servers
+
+    servers = asyncio.run(drain())
+    model = Model(PARTITIONS, kinds=kinds)
+    for number, scene in enumerate(both):
+        for each in scene.stream:
+            model.apply(number, *each)
+    for number, server in enumerate(servers):
+        assert server.totals == model.totals[number]
+    # Those of one partition come before the other one's here, and in turns there.
+    servers[0].changes.sort(key=home)
+    model.changes.sort(key=home)
+    servers[0].rejected.sort()
+    model.rejected.sort(key=lambda each: (each.reason, each.id, each.data))
+    model.totals[1].clear()
+    compare(servers[0], model, rules.history)
+
+
+def home(change: object) -> int:
+    """Return the partition that a change came through."""
+    assert isinstance(change, dict)
+    return partition_of(change["id"], PARTITIONS)

@@ -10,6 +10,8 @@ from status_tracker.connection.url import reach, without_secrets
 from status_tracker.engine.agreement import Agreement, agree
 from status_tracker.engine.backoff import Backoff
 from status_tracker.engine.batch import BatchBuilder
+from status_tracker.engine.common import Common
+from status_tracker.engine.common_store import CommonStore
 from status_tracker.engine.fleet import Fleet, unique_name
 from status_tracker.engine.leases import Leases
 from status_tracker.engine.limits import Limits
@@ -66,13 +68,16 @@ class Worker:
             return
         client, agreement = reached
         log.info("worker %s: %s at %s", self.name, agreement.known.keys.prefix, self._server)
-        fleet = self._fleet(client, agreement)
+        common = self._common(client, agreement)
+        fleet = self._fleet(client, agreement, common)
         try:
             await unless_stopped(fleet.run(), self._stop)
         finally:
             try:
                 await fleet.shut_down()
             finally:
+                if common is not None:
+                    await common.close()
                 await client.close()
 
     async def _reach(self) -> tuple[Client, Agreement]:
@@ -107,7 +112,26 @@ class Worker:
             check_rules(agreement.known, self._rules, str(settings.rules))
         return agreement
 
-    def _fleet(self, client: Client, agreement: Agreement) -> Fleet:
+    def _common(self, client: Client, agreement: Agreement) -> Common | None:
+        """Return the common way, where one command may use the keys of several partitions."""
+        settings, keys = self._settings, agreement.known.keys
+        if keys.layout == "cluster":
+            return None
+        store = CommonStore(
+            client,
+            keys,
+            settings.partitions,
+            max_changes=settings.max_changes,
+            max_rejected=settings.max_rejected,
+        )
+        return Common(
+            store,
+            linger=settings.linger,
+            batch_entries=settings.batch_entries,
+            batch_bytes=settings.batch_bytes,
+        )
+
+    def _fleet(self, client: Client, agreement: Agreement, common: Common | None) -> Fleet:
         settings = self._settings
         leases = Leases(
             client,
@@ -119,13 +143,15 @@ class Worker:
         return Fleet(
             leases,
             agreement,
-            lambda number: self._partition(client, agreement, number),
+            lambda number: self._partition(client, agreement, number, common),
             self._backoff,
             heartbeat=settings.heartbeat,
             sole=self._sole,
         )
 
-    def _partition(self, client: Client, agreement: Agreement, number: int) -> Partition:
+    def _partition(
+        self, client: Client, agreement: Agreement, number: int, common: Common | None
+    ) -> Partition:
         settings = self._settings
         deployment = agreement.known
         store = Store(
@@ -149,6 +175,7 @@ class Worker:
             backoff=self._backoff,
             limits=Limits(entries=settings.batch_entries, size=settings.batch_bytes),
             rejected_key=deployment.keys.partition(number).rejected,
+            common=common,
         )
 
 

@@ -32,6 +32,9 @@ LONGEST_LEASE = 24 * 3_600_000
 HEARTBEATS_PER_LEASE = 3
 """A lease must outlive a heartbeat that is lost, and the one after it that is late."""
 
+LONGEST_LINGER = 1000
+"""Milliseconds: beyond that, nobody saves anything, and a batch may grow too large to be one."""
+
 MOST_ENTRIES = 10**12
 """More than fit on a server, and well within the numbers that XTRIM takes."""
 
@@ -70,6 +73,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     heartbeat: Milliseconds
     rules: Path | None
     """None for the rules that are in force, whatever they are."""
+    linger: Milliseconds
     batch_entries: Annotated[int, Meta(ge=1, description="a whole number, at least 1")]
     batch_bytes: Bytes
     live_statuses: Annotated[int, Meta(ge=0, description="a whole number, at least 0")]
@@ -110,6 +114,8 @@ def load_settings(
         if value is not None:
             settings[name] = _converted(name, value, f"--{name.replace('_', '-')}", Path())
     _check_lease(settings["lease_ttl"], settings["heartbeat"])
+    if settings["linger"] > LONGEST_LINGER:
+        raise ConfigError(f"linger: {settings['linger']} ms is too long: write at most 1s")
     return Settings(**settings)
 
 

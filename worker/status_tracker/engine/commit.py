@@ -6,64 +6,76 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from status_tracker.engine.batch import Batch, Forward
-from status_tracker.engine.statuses import Effects
 from status_tracker.keys import GROUP, PartitionKeys
 from status_tracker.lua import commit as script
-from status_tracker.lua.commit import Call, Payload, PhaseMoves
+from status_tracker.lua.commit import Call, Payload, PhaseMoves, Step
 from status_tracker.models import Change, Status
 
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
 def commit_call(
-    batch: Batch,
-    own: PartitionKeys,
+    batches: Sequence[Batch],
+    owns: Sequence[PartitionKeys],
     forwards: dict[str, list[Forward]],
     *,
     max_changes: int,
     max_rejected: int,
 ) -> Call:
-    """Return what a batch's commit is called with; `forwards` are by the key of their stream."""
+    """Return what the commit of one batch is called with, or that of several partitions' batches.
+
+    `owns` are the keys of each batch's partition; those of several share all but stream and hash.
+    `forwards` are by the key of their stream; with any, a batch is alone.
+    """
+    own, first = owns[0], batches[0]
     status_keys: list[str] = []
-    documents: list[str] = []
-    expected: list[str] = []
-    for kind, effects in batch.effects.items():
-        prefix = own.status(kind, "")
-        status_keys += [prefix + entity_id for entity_id in effects.after]
-        documents += _texts(effects.after.values())
-        expected += _expected(effects)
-    phases, counts = _index(batch.changes, own)
-    histories = _histories(batch.changes, own) if batch.history else {}
+    after: list[Status] = []
+    before: list[Status | None] = []
+    # What somebody else wrote, by key, where that is not how the tracker writes a status.
+    texts: dict[str, str] = {}
+    for batch in batches:
+        for kind, effects in batch.effects.items():
+            prefix = own.status(kind, "")
+            status_keys += [prefix + entity_id for entity_id in effects.after]
+            after += effects.after.values()
+            before += effects.before
+            texts |= {prefix + entity_id: text for entity_id, text in effects.texts.items()}
+    expected = _expected(before)
+    if texts:
+        expected = [texts.get(*each) for each in zip(status_keys, expected, strict=True)]
+    changes = [change for batch in batches for change in batch.changes]
+    rejected = [entry for batch in batches for entry in batch.rejected]
+    phases, counts = _index(changes, own)
+    histories = _histories(changes, own) if first.history else {}
     payload = Payload(
-        read_from=batch.read_from,
-        cursor=batch.cursor,
-        revision=str(batch.revision),
+        partitions=[
+            Step(batch.read_from, batch.cursor, str(batch.revision), _totals(batch))
+            for batch in batches
+        ],
         counts=len(counts),
-        documents=documents,
+        documents=_texts(after),
         expected=expected,
         phases=list(phases.values()),
-        changes=_texts(batch.changes),
-        histories=[places[-batch.history :] for places in histories.values()],
-        history=batch.history,
+        changes=_texts(changes),
+        histories=[places[-first.history :] for places in histories.values()],
+        history=first.history,
         rejected=[
             {"reason": each.reason, "detail": each.detail, "stream": each.stream, "id": each.id}
-            for each in batch.rejected
+            for each in rejected
         ],
         forwards=[
-            [f"{batch.number}/{each.entry_id.decode()}" for each in updates]
+            [f"{first.number}/{each.entry_id.decode()}" for each in updates]
             for updates in forwards.values()
         ],
-        totals=_totals(batch),
         max_changes=max_changes,
         max_rejected=max_rejected,
     )
-    raw = [entry.data for entry in batch.rejected]
+    raw = [entry.data for entry in rejected]
     raw += [each.data for updates in forwards.values() for each in updates]
     return script.call(
-        partition=own.partition,
-        events=own.events,
         changes=own.changes,
         rejected=own.rejected,
+        partitions=[(each.partition, each.events) for each in owns],
         counts=counts,
         statuses=status_keys,
         phases=list(phases),
@@ -116,24 +128,23 @@ def _histories(changes: Sequence[Change], own: PartitionKeys) -> dict[str, list[
 
 def _totals(batch: Batch) -> list[str | int]:
     """Return what became of the entries, as fields of the partition's hash and numbers."""
-    totals: dict[str, int] = {
-        "entries": batch.entries,
-        "applied": batch.applied,
-        "duplicates": batch.duplicates,
-        "forwarded": batch.forwarded,
-    }
-    totals |= Counter(f"rejected:{each.reason}" for each in batch.rejected)
-    return [item for pair in totals.items() if pair[1] or pair[0] == "entries" for item in pair]
+    totals: list[str | int] = ["entries", batch.entries]
+    if batch.applied:
+        totals += ("applied", batch.applied)
+    if batch.duplicates:
+        totals += ("duplicates", batch.duplicates)
+    if batch.forwards:
+        totals += ("forwarded", batch.forwarded)
+    if batch.rejected:
+        for reason, count in Counter(each.reason for each in batch.rejected).items():
+            totals += (f"rejected:{reason}", count)
+    return totals
 
 
-def _expected(effects: Effects) -> list[str]:
+def _expected(before: Sequence[Status | None]) -> list[str]:
     """What each status key must still hold; "" where there must be none."""
-    before = effects.before
     texts = iter(_texts(filter(None, before)))
-    expected = ["" if status is None else next(texts) for status in before]
-    if effects.texts:
-        return [effects.texts.get(*each) for each in zip(effects.after, expected, strict=True)]
-    return expected
+    return ["" if status is None else next(texts) for status in before]
 
 
 def _texts(documents: Iterable[Status | Change]) -> list[str]:

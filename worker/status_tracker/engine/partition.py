@@ -1,4 +1,8 @@
-"""One partition's loop: read → decode → load → fold → commit."""
+"""One partition's own loop: read → decode → load → fold → commit, whatever comes and goes wrong.
+
+Where there is nothing special about a partition, it takes the common way (`common.py`), and is back
+here as soon as there is.
+"""
 
 import asyncio
 import time
@@ -13,6 +17,7 @@ from status_tracker.connection.client import UNAVAILABLE
 from status_tracker.decode import Entry, size_of
 from status_tracker.engine.backoff import Backoff
 from status_tracker.engine.batch import Batch, BatchBuilder, Wanted
+from status_tracker.engine.common import Common, Member, RefusedTogetherError
 from status_tracker.engine.limits import Limits
 from status_tracker.engine.partition_log import PartitionLog
 from status_tracker.engine.reader import BLOCK, Read, Reader, Stream
@@ -32,6 +37,9 @@ copy of two entries, which may be large."""
 
 MOST_AHEAD = 3_600_000
 """Milliseconds of an ID before the clock, from which on `attach.lua` is asked about it."""
+
+CAREFUL_FOR = 1.0
+"""Seconds without anything special until a partition takes the common way again."""
 
 FIRST_CONFLICT_DELAY = 0.01
 LONGEST_CONFLICT_DELAY = 1.0
@@ -84,7 +92,11 @@ class Partition:
         backoff: Backoff,
         limits: Limits,
         rejected_key: str,
+        common: Common | None = None,
+        careful_for: float = CAREFUL_FOR,
     ) -> None:
+        """Read it by itself only, where there is no common way."""
+        self._number = number
         self._name = f"partition {number}"
         self._store = store
         self._builder = builder
@@ -107,6 +119,12 @@ class Partition:
         # Commits in a row that were refused because somebody changed a status.
         self._conflicts = 0
         self._log = PartitionLog(self._name, rejected_key)
+        self._common = common
+        self._careful_for = careful_for
+        # Whether it is to read by itself next, and until when; and what it is on the common way.
+        self._is_careful = False
+        self._careful_until = float("-inf")
+        self._member: Member | None = None
 
     def stop(self) -> None:
         """Let `run` return when the current batch is committed; at once where there is none."""
@@ -121,6 +139,8 @@ class Partition:
     def _interrupt(self) -> None:
         self._wake.set()
         self._reader.interrupt()
+        if self._member is not None:
+            self._member.leave()
 
     async def run(self) -> None:
         """Go on until `stop`.
@@ -140,11 +160,15 @@ class Partition:
             try:
                 await self._attach()
                 while not self._stop.is_set() and not self._is_revised:
-                    await self._turn()
+                    common = self._way()
+                    await (self._turn() if common is None else self._go_along(common))
                 if not self._is_revised:
                     await self._commit(wait=True)
             except StatusChangedError as error:
                 await self._resolve(error)
+            except RefusedTogetherError as error:
+                if error.was_new:
+                    self._builder.suspend_optimistic_creates()
             except CursorMovedError as error:
                 self._log.moved(error.cursor)
             except UNAVAILABLE as error:
@@ -152,10 +176,48 @@ class Partition:
                 self._limits.shrink()
                 await self._backoff.wait(self._name, error, self._wake)
             finally:
+                self._be_careful()
                 await self._drop()
+
+    def _way(self) -> Common | None:
+        """Return the common way where it is enough: there is nothing special, nor was lately."""
+        is_calm = (
+            not self._is_careful
+            and time.monotonic() >= self._careful_until
+            and not self._builder.batch.entries
+            and self._committing is None
+            and not self._reader.is_ahead
+        )
+        return self._common if is_calm else None
+
+    def _be_careful(self) -> None:
+        self._is_careful = True
+        self._careful_until = time.monotonic() + self._careful_for
+
+    async def _go_along(self, common: Common) -> None:
+        """Take the common way until something is rare or large."""
+        member = self._member = Member(
+            self._builder,
+            fold=self._fold,
+            written=self._written,
+            dropped=self._log.dropped,
+            at_rest=self._at_rest,
+        )
+        try:
+            await common.join(self._number, member)
+        finally:
+            self._member = None
+        self._be_careful()
+        if self._is_revised:
+            return
+        await self._commit(wait=True)
+        if member.is_odd:
+            self._thorough_at = float("-inf")
+            await self._check_keys()
 
     async def _turn(self) -> None:
         """Read once; commit what came, unless a backlog fills the batch further."""
+        self._is_careful = False
         if self._builder.batch.entries and await self._reader.is_late():
             await self._commit(wait=False)
         read = await self._reader.next(self._builder.batch.cursor)
@@ -197,8 +259,12 @@ class Partition:
         await self._commit(wait=True)
         if idle and not self._stop.is_set():
             await self._check_keys()
-            self._backoff.succeeded(self._name)
-            self._log.rejected([])
+            self._at_rest()
+
+    def _at_rest(self) -> None:
+        """Note that all is well while nothing comes."""
+        self._backoff.succeeded(self._name)
+        self._log.rejected([])
 
     async def _commit(self, *, wait: bool) -> None:
         """Commit the current batch, once the one before it is; wait for it, or read on meanwhile.
@@ -226,6 +292,13 @@ class Partition:
         began = time.monotonic()
         dropped = await self._store.commit(batch)
         self._limits.commit_took(time.monotonic() - began)
+        self._written(batch)
+        if dropped:
+            self._log.dropped(dropped)
+        return batch
+
+    def _written(self, batch: Batch) -> None:
+        """Note what a commit did, on either way."""
         self._conflicts = 0
         self._totals.read += batch.entries
         self._totals.duplicates += batch.duplicates
@@ -233,9 +306,9 @@ class Partition:
         self._totals.rejected += len(batch.rejected)
         self._backoff.succeeded(self._name)
         self._log.rejected(batch.rejected)
-        if dropped:
-            self._log.dropped(dropped)
-        return batch
+        if self._member is not None and _is_ahead(batch.cursor):
+            self._member.is_odd = True
+            self._member.leave()
 
     async def _resolve(self, error: StatusChangedError) -> None:
         """Get ready to try again with statuses that are loaded; later, the more often it fails."""

@@ -67,8 +67,8 @@ class PartitionLog:
 
     def rejected(self, entries: Sequence[RejectedEntry]) -> None:
         """Count what was rejected, and say it when it is time to."""
-        self._rejected.add(each.reason for each in entries)
         if entries:
+            self._rejected.add(each.reason for each in entries)
             last = entries[-1]
             self._example = f"{last.stream} {last.id}: {last.reason}: {last.detail}"
         counts = self._rejected.take()

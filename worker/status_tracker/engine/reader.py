@@ -73,6 +73,11 @@ class Reader:
         # The read that is on its way while other entries are folded.
         self._ahead: asyncio.Task[list[Entry]] | None = None
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether a read is on its way, or has come, that nobody waits for yet."""
+        return self._ahead is not None
+
     def interrupt(self) -> None:
         """Let a read that waits bring nothing."""
         if self._waiting is not None:

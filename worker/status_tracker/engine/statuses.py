@@ -88,12 +88,12 @@ class StatusCache:
         for kind, own in effects.items():
             statuses = self._kinds[kind]
             own.before = list(map(statuses.known.get, own.after))
-            own.texts = {
-                each: statuses.texts.pop(each) for each in statuses.texts.keys() & own.after
-            }
+            if statuses.texts:
+                written = statuses.texts.keys() & own.after
+                own.texts = {each: statuses.texts.pop(each) for each in written}
+                statuses.message_bytes -= _sizes(own.texts.values())
             statuses.known.update(own.after)
             statuses.message_bytes += _messages(own.after.values()) - _messages(own.before)
-            statuses.message_bytes -= _sizes(own.texts.values())
 
     def evict(self, committed: Mapping[str, Effects], current: Mapping[str, Effects]) -> None:
         """Let go, after a commit, of what is not worth keeping.
@@ -105,19 +105,22 @@ class StatusCache:
             statuses = self._kinds[kind]
             known, terminal = statuses.known, self._lifecycles[kind].terminal
             ended = {each for each, status in effects.after.items() if status.phase in terminal}
-            ended.update(
-                each for each in effects.loaded if each in known and known[each].phase in terminal
-            )
-            ended.update(islice(known, max(len(known) - self._capacity, 0)))
-            size = statuses.size
-            ended.update(_oldest(statuses, excess))
+            if effects.loaded:
+                loaded = filter(known.__contains__, effects.loaded)
+                ended.update(each for each in loaded if known[each].phase in terminal)
+            if len(known) > self._capacity:
+                ended.update(islice(known, len(known) - self._capacity))
+            if excess > 0:
+                ended.update(_oldest(statuses, excess))
             if kind in current:
                 ended -= current[kind].after.keys()
+            size = statuses.size if ended else 0
             for entity_id in ended:
                 statuses.message_bytes -= _messages([known.pop(entity_id)])
                 if entity_id in statuses.texts:
                     statuses.message_bytes -= getsizeof(statuses.texts.pop(entity_id))
-            excess -= size - statuses.size
+            if ended:
+                excess -= size - statuses.size
 
 
 def _oldest(statuses: Statuses, excess: int) -> Iterable[str]:

@@ -143,8 +143,8 @@ class Store:
             # before the commit, or a forward is lost in between.
             await self._forward(batch.forwards)
         call = commit_call(
-            batch,
-            self._keys,
+            [batch],
+            [self._keys],
             forwards,
             max_changes=self._max_changes,
             max_rejected=self._max_rejected,

@@ -1,6 +1,7 @@
 """Write everything that one batch does, or nothing at all. What is said and answered is pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -43,15 +44,23 @@ class PhaseMoves(Struct):
     left: list[str] = []
 
 
+class Step(Struct):
+    """What a batch does to the hash of one partition."""
+
+    read_from: str
+    cursor: str
+    revision: str
+    totals: list[str | int]
+    """``entries`` and its number come first."""
+
+
 class Payload(Struct):
     """The batch as `commit.lua` takes it; the fields are explained there.
 
     Documents are text, for the server's msgpack knows strings but no binary.
     """
 
-    read_from: str
-    cursor: str
-    revision: str
+    partitions: list[Step]
     counts: int
     documents: list[str]
     expected: list[str]
@@ -61,8 +70,6 @@ class Payload(Struct):
     history: int
     rejected: list[dict[str, str]]
     forwards: list[list[str]]
-    totals: list[str | int]
-    """``entries`` and its number come first."""
     max_changes: int
     max_rejected: int
 
@@ -76,10 +83,9 @@ class Call(NamedTuple):
 
 def call(
     *,
-    partition: str,
-    events: str,
     changes: str,
     rejected: str,
+    partitions: Iterable[tuple[str, str]],
     counts: Sequence[str],
     statuses: Sequence[str],
     phases: Sequence[str],
@@ -89,8 +95,11 @@ def call(
     payload: Payload,
     raw: Sequence[bytes],
 ) -> Call:
-    """Return what the script is called with; `raw` are the bytes of what is not applied here."""
-    keys = [partition, events, changes, rejected, *counts]
+    """Return what the script is called with.
+
+    `partitions` are each one's hash and stream, `raw` the bytes of what is not applied here.
+    """
+    keys = [changes, rejected, *chain.from_iterable(partitions), *counts]
     keys += [*statuses, *phases, *histories, *forwards]
     return Call(keys, [group, _encode(payload), *raw])
 

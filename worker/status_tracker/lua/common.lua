@@ -28,11 +28,16 @@ local function refused_by_acl(commands)
   end
 end
 
-local function find_group(stream, name)
-  for _, reply in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
-    local group = fields_of(reply)
+-- A group of that name in a reply of XINFO GROUPS.
+local function group_among(reply, name)
+  for _, each in ipairs(reply) do
+    local group = fields_of(each)
     if group.name == name then return group end
   end
+end
+
+local function find_group(stream, name)
+  return group_among(redis.call('XINFO', 'GROUPS', stream), name)
 end
 
 -- IDs are two 64-bit numbers, more than a Lua number holds exactly, so they are compared as text.
@@ -62,6 +67,16 @@ local function without_ids(stream)
   -- comes tells whether any could be.
   local reply = last and redis.pcall('XADD', stream, 'NOMKSTREAM', '0-1', 'x', 'x')
   return reply and reply.err:find('exhausted') ~= nil
+end
+
+-- Whether an ID that was given to an entry leaves no room for as many entries as a commit may add.
+local function nearly_last(id)
+  local ms, seq = id:match('^(%d+)-(%d+)$')
+  return ms == LAST_MS and number_before('18446744073700000000', seq)
+end
+
+local function no_ids_left(stream, way)
+  return redis.error_reply('ERR ' .. stream .. ' has no IDs left: ' .. (way or 'delete the stream, or XSETID it back'))
 end
 
 -- A whole number that somebody may have written over, as one that can be added to.

@@ -17,9 +17,7 @@ local refused = other_than('hash', partition) or other_than('stream', events) or
   {'XADD', events, '*', '', ''},
 })
 if refused then return refused end
-if without_ids(events) then
-  return redis.error_reply('ERR ' .. events .. ' has no IDs left: its owner recreates it once it is drained')
-end
+if without_ids(events) then return no_ids_left(events, 'its owner recreates it once it is drained') end
 
 -- An older epoch than the noted one is of a hash that was restored: IDs go by time all the same.
 local noted_epoch, noted = (redis.call('HGET', partition, field) or ''):match('^(%d+)/(%d+%-%d+)$')
