@@ -1,5 +1,6 @@
 """Each script with a key missing, of another type, or forbidden: all of its effects, or none."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -34,7 +35,7 @@ COMMANDS = [
 ]
 
 SCRIPTS = [
-    *["attach", "commit", "forward", "read", "amend", "take_over"],
+    *["attach", "commit", "commit of a removal", "forward", "read", "amend", "take_over"],
     *["heartbeat", "claim", "release"],
 ]
 
@@ -59,10 +60,18 @@ async def prepared(name: str, server: Server, client: Client) -> AsyncIterator[C
         if name == "forward":
             fill(direct, OWN.events, update(id_in(2), "waiting", NOW + 1))
     batch = await ready.fold()
+    if name == "commit of a removal":
+        # Alone, after all else.
+        await ready.store.commit(batch)
+        ready.builder.committed(batch)
+        with server.client() as direct:
+            direct.xadd(OWN.events, {"remove": json.dumps([["task", id_in(0)]])})
+        batch = await ready.fold()
     forwards = {number: batch.forwards.pop(number) for number in list(batch.forwards)}
     calls: dict[str, Call] = {
         "attach": limited.look,
         "commit": lambda: limited.store.commit(batch),
+        "commit of a removal": lambda: limited.store.commit(batch),
         "forward": lambda: limited.store._forward(forwards),  # type: ignore[attr-defined]
         "amend": lambda: amend(
             client, meta=KEYS.meta, seen={}, fields={"version": "2", "layout": "x"}
