@@ -6,6 +6,7 @@ from status_tracker.connection.client import Client
 from status_tracker.decode import find_all
 from status_tracker.engine.batch import Batch, BatchBuilder
 from status_tracker.engine.partition import PartitionKeyspace
+from status_tracker.engine.reader import Read, pieces
 from status_tracker.engine.statuses import StatusCache
 from status_tracker.engine.store import Store
 from status_tracker.keys import Keys, Layout, PartitionKeys
@@ -86,11 +87,16 @@ class Line:
         """Read what is there and fold it, without committing."""
         entries = await self.store.read(self.cursor, count=count, block=1)
         if entries:
-            folding = self.builder.fold(entries, find_all(entries)[0])
-            with suppress(StopIteration):
-                wanted = next(folding)
-                while True:
-                    wanted = folding.send(await self.store.load(wanted))
+            for piece in pieces(Read(entries, *find_all(entries), more=False)):
+                if piece.removing is None:
+                    folding = self.builder.fold(piece.entries, piece.values)
+                else:
+                    assert len(entries) == 1, "such an entry is folded alone"
+                    folding = self.builder.remove(piece.entries[0], piece.removing)
+                with suppress(StopIteration):
+                    wanted = next(folding)
+                    while True:
+                        wanted = folding.send(await self.store.load(wanted))
         return self.builder.close()
 
     async def turn(self, count: int = 100_000) -> Batch:

@@ -145,7 +145,9 @@ def test_among_many_rejections(
             assert process.wait(DEADLINE) == 1
         assert process.stdout is not None
         [line] = process.stdout.read().splitlines()
-    assert line.startswith("rejected: unknown_entity: no status yet, and none begins as completed")
+    assert line.startswith(
+        "rejected: unknown_entity: no status (it may have been removed), and none begins as completed"
+    )
 
 
 @pytest.mark.usefixtures("worker")

@@ -1,5 +1,6 @@
 """Each script with a key missing, of another type, or forbidden: all of its effects, or none."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -37,7 +38,8 @@ COMMANDS = [
 ]
 
 SCRIPTS = [
-    *["attach", "commit", "commit together", "forward", "read", "glance", "amend", "take_over"],
+    *["attach", "commit", "commit together", "commit of a removal", "forward", "read"],
+    *["glance", "amend", "take_over"],
     *["heartbeat", "claim", "release"],
 ]
 
@@ -64,12 +66,20 @@ async def prepared(name: str, server: Server, client: Client) -> AsyncIterator[C
     batch = await ready.fold()
     common = CommonStore(client, SINGLE, 4, max_changes=100, max_rejected=100)
     together = await batches_of_two(whole, server) if name == "commit together" else []
+    if name == "commit of a removal":
+        # Alone, after all else.
+        await ready.store.commit(batch)
+        ready.builder.committed(batch)
+        with server.client() as direct:
+            direct.xadd(OWN.events, {"remove": json.dumps([["task", id_in(0)]])})
+        batch = await ready.fold()
     forwards = {number: batch.forwards.pop(number) for number in list(batch.forwards)}
     calls: dict[str, Call] = {
         "attach": limited.look,
         "commit": lambda: limited.store.commit(batch),
         "commit together": lambda: common.commit(together),
         "glance": lambda: common.glance({0: (batch.cursor, 1)}, 0),
+        "commit of a removal": lambda: limited.store.commit(batch),
         "forward": lambda: limited.store._forward(forwards),  # type: ignore[attr-defined]
         "amend": lambda: amend(
             client, meta=KEYS.meta, seen={}, fields={"version": "2", "layout": "x"}

@@ -23,6 +23,7 @@ ROOMS = [
         "lifecycle",
         "rules",
         "decode",
+        "removal",
         "fold",
         "cancellation",
     ],

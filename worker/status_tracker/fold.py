@@ -148,8 +148,8 @@ class Fold:
             begins = " or ".join(sorted(self.initial))
             return Rejection(
                 "unknown_entity",
-                f"no status yet, and none begins as {phase}: send {begins} first, "
-                'or "force": true to begin there by hand',
+                f"no status (it may have been removed), and none begins as {phase}: send {begins} "
+                'first, or "force": true to begin there by hand',
             )
         return Status(
             phase=phase,

@@ -254,12 +254,12 @@ class Common:
 
     async def _fold(self, member: Member, entries: list[Entry]) -> None:
         """Fold what a partition got, or have it leave: before that, or with its batch in hand."""
-        values, size = find_all(entries)
+        values, size, removes = find_all(entries)
         largest = min(LARGEST, self._batch_bytes // max(len(self._members), 1))
-        if len(entries) >= self._count or size > largest:
+        if len(entries) >= self._count or size > largest or removes:
             member.leave()
         else:
-            await member.fold(Read(entries, values, size, more=False))
+            await member.fold(Read(entries, values, size, removes=False, more=False))
             batch = member.builder.batch
             if batch.forwards or len(batch.rejected) > MOST_REJECTED:
                 member.leave()
