@@ -33,6 +33,7 @@ ROOMS = [
     ["engine"],
     ["monitoring"],
     ["settings", "signals", "embedded", "app"],
+    ["testing"],
     ["demo"],
     ["cli"],
     ["__main__"],
