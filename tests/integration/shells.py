@@ -42,6 +42,7 @@ class Shell:
     """Makes emitters and readers of one kind, and closes them."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
         self._is_plain = name == "plain"
         self._runner = asyncio.Runner()
         self._made: list[Any] = []

@@ -101,7 +101,7 @@ def test_each_change_comes_once(shell: Shell, cluster: ServerCluster, published:
         entity, phase = luck.choice(IDS[:10]), luck.choice(["pending", "waiting", "running"])
         published.change(entity, phase)
         made.append((entity, phase))
-    seen = []
+    seen: list[tuple[str, str]] = []
     while len(seen) < len(made):
         with closing(reader.changes(after=token)) as changes:
             for _ in range(min(luck.randrange(1, 30), len(made) - len(seen))):
@@ -130,7 +130,9 @@ def test_a_slot_that_moves_is_followed(
     waited: list[str] = []
 
     def wait() -> None:
-        waited.append(reader.wait("task", entity, timeout=20).phase)
+        with closing(Shell(shell.name)) as other:
+            waiting = other.reader(cluster.url)
+            waited.append(waiting.wait("task", entity, timeout=20).phase)
 
     waiting = threading.Thread(target=wait)
     waiting.start()

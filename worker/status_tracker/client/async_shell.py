@@ -18,7 +18,7 @@ from status_tracker.client.operations import (
     Receive,
     Request,
 )
-from status_tracker.client.sync_shell import HasUrl, is_moved
+from status_tracker.client.sync_shell import HasUrl, places_moved
 from status_tracker.connection.client import UNREACHABLE, Client, Command
 from status_tracker.connection.cluster import Address, Cluster
 from status_tracker.connection.server import Server
@@ -92,10 +92,14 @@ class AsyncShell:
         """Return the replies, with errors in the place of replies; `waits` for one that blocks."""
         async with nullcontext() if waits else self._room:
             replies = await self._execute(commands)
-            if self._url and not self._client.is_cluster and any(map(is_moved, replies)):
+            moved = [] if self._client.is_cluster else places_moved(replies)
+            if moved and self._url:
+                # Those of its own slots the node has done.
                 single, self._client = self._client, connect_cluster(self._url)
                 await single.close()
-                replies = await self._execute(commands)
+                again = await self._execute([commands[place] for place in moved])
+                for place, reply in zip(moved, again, strict=True):
+                    replies[place] = reply
             return replies
 
     async def _execute(self, commands: list[Command]) -> list[Any]:
@@ -191,10 +195,20 @@ def _client(source: AsyncSource, url: str | None) -> tuple[Client, float | None]
         return _cluster(source), source.connection_kwargs.get("socket_timeout")
     if isinstance(source, redis.asyncio.Redis):
         pool = source.connection_pool
-        return Server(pool), pool.connection_kwargs.get("socket_timeout")
+        options = pool.connection_kwargs
+        return _server(pool.connection_class, options), options.get("socket_timeout")
     raise TypeError(
         f"{type(source).__name__}: give a URL, settings, a redis.asyncio.Redis or RedisCluster"
     )
+
+
+def _server(connection_class: Any, options: Mapping[str, Any]) -> Server:
+    """Return our client that connects as a user's does, but has its replies as bytes.
+
+    Its connections are beside those of the user's pool.
+    """
+    raw = {**options, "decode_responses": False}
+    return Server(redis.asyncio.ConnectionPool(connection_class, **raw))
 
 
 def _cluster(client: redis.asyncio.RedisCluster) -> Cluster:
@@ -205,7 +219,6 @@ def _cluster(client: redis.asyncio.RedisCluster) -> Cluster:
 
     def node(address: Address) -> Server:
         host, port = manager.address_remap(address) if manager.address_remap else address
-        options = {**own, "host": host, "port": port}
-        return Server(redis.asyncio.ConnectionPool(seeds[0].connection_class, **options))
+        return _server(seeds[0].connection_class, {**own, "host": host, "port": port})
 
     return Cluster([(each.host, int(each.port)) for each in seeds], node)

@@ -4,7 +4,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, Protocol, TypeVar
 
@@ -102,9 +102,13 @@ class SyncShell:
     def ask(self, commands: list[Command]) -> list[Any]:
         """Return the replies, with errors in the place of replies."""
         replies = self._client.execute_all(commands)
-        if self._url and not self._client.is_cluster and any(map(is_moved, replies)):
+        moved = [] if self._client.is_cluster else places_moved(replies)
+        if moved and self._url:
+            # Those of its own slots the node has done.
             self._become_cluster(self._url)
-            return self._client.execute_all(commands)
+            again = self._client.execute_all([commands[place] for place in moved])
+            for place, reply in zip(moved, again, strict=True):
+                replies[place] = reply
         return replies
 
     def _become_cluster(self, url: str) -> None:
@@ -206,11 +210,14 @@ class _Tail:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def is_moved(reply: Any) -> bool:
-    """Tell whether a reply says that the server is part of a cluster."""
-    return isinstance(reply, exceptions.MovedError) or (
-        isinstance(reply, exceptions.ResponseError) and str(reply).startswith("MOVED ")
-    )
+def places_moved(replies: Sequence[Any]) -> list[int]:
+    """Return which replies say that the server is one of a cluster, and not the right one."""
+    return [
+        place
+        for place, reply in enumerate(replies)
+        if isinstance(reply, exceptions.MovedError)
+        or (isinstance(reply, exceptions.ResponseError) and str(reply).startswith("MOVED "))
+    ]
 
 
 def _received(inbox: Any, seconds: float | None) -> Any:

@@ -87,7 +87,8 @@ class BlockingServer:
             return self._idle.pop()
         except IndexError:
             # Beside those of the pool: they are not ours to keep, nor to count.
-            connection = self._pool.connection_class(**self._pool.connection_kwargs)
+            options = {**self._pool.connection_kwargs, "decode_responses": False}
+            connection = self._pool.connection_class(**options)
             self._all.add(connection)
             return connection
 
@@ -224,6 +225,6 @@ def _packed(command: Command) -> bytes:
 
 def _reply(connection: Any) -> Any:
     try:
-        return connection.read_response(disable_decoding=True)
+        return connection.read_response()
     except exceptions.ResponseError as error:
         return error
