@@ -1,6 +1,7 @@
 """Coroutines that never wait: so a test folds in its own thread, with asyncio or without."""
 
-from collections.abc import Coroutine, Sequence
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from status_tracker.connection.blocking import BlockingClient
@@ -31,12 +32,30 @@ class Immediate:
         self._client.close()
 
 
-def driven(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Return the result of a coroutine that only waits for an `Immediate`, or raise its error."""
+def driven(awaitable: Awaitable[T]) -> T:
+    """Return the result of what only waits for an `Immediate`, or raise its error."""
     try:
-        coroutine.send(None)
+        next(awaitable.__await__())
     except StopIteration as done:
         result: T = done.value
         return result
-    coroutine.close()
-    raise AssertionError("a coroutine of the kit waits for something")
+    raise AssertionError("what the kit runs waits for something")
+
+
+def close_with_loop(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
+    """Have the running event loop close something where it ends.
+
+    As a fixture without asyncio cannot. A loop ends the async generators that began in it: this one
+    has to be kept until then.
+    """
+
+    async def open_until_the_end() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await close()
+
+    closing = open_until_the_end()
+    if sys.get_asyncgen_hooks().firstiter is not None:  # else no loop runs
+        driven(anext(closing))
+    return closing

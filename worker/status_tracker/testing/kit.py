@@ -1,6 +1,6 @@
 """What the fixture `status_tracker` is: a deployment of the test's own, and what became of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +24,7 @@ from status_tracker.models import Change, Status
 from status_tracker.rules import Rules, load_rules, parse_rules, rules_json
 from status_tracker.settings import default_file, load_settings
 from status_tracker.testing.differences import in_words, of_statuses
-from status_tracker.testing.immediate import Immediate, driven
+from status_tracker.testing.immediate import Immediate, close_with_loop, driven
 from status_tracker.testing.line import Line
 from status_tracker.toml import read_toml
 
@@ -47,6 +47,7 @@ class Kit:
         self._client = Immediate(BlockingServer(blocking_pool(url)))
         self._shipped = load_rules(default_file("rules.toml"))
         self._deployment = self._agreed(None)
+        self._closing: list[AsyncGenerator[None, None]] = []
         # Entries that `redeliver` added, and what of them was rejected.
         self._repeats: set[tuple[str, bytes]] = set()
         self._of_repeats: set[Rejected] = set()
@@ -58,8 +59,10 @@ class Kit:
 
     @cached_property
     def async_client(self) -> redis.asyncio.Redis:
-        """A client of redis-py for the test's event loop; on a real server, close it there."""
-        return redis.asyncio.Redis(connection_pool=async_pool(self.url))
+        """A client of redis-py, for the test's event loop."""
+        client = redis.asyncio.Redis.from_pool(async_pool(self.url))
+        self._closing.append(close_with_loop(client.aclose))
+        return client
 
     @cached_property
     def emitter(self) -> Emitter:
@@ -68,8 +71,10 @@ class Kit:
 
     @cached_property
     def async_emitter(self) -> AsyncEmitter:
-        """What adds updates in the test's event loop; on a real server, close it there."""
-        return AsyncEmitter(self.url, prefix=self.prefix)
+        """What adds updates, in the test's event loop."""
+        emitter = AsyncEmitter(self.url, prefix=self.prefix)
+        self._closing.append(close_with_loop(emitter.close))
+        return emitter
 
     @cached_property
     def reader(self) -> StatusReader:
@@ -78,8 +83,10 @@ class Kit:
 
     @cached_property
     def async_reader(self) -> AsyncStatusReader:
-        """What reads statuses in the test's event loop; on a real server, close it there."""
-        return AsyncStatusReader(self.url, prefix=self.prefix)
+        """What reads statuses, in the test's event loop."""
+        reader = AsyncStatusReader(self.url, prefix=self.prefix)
+        self._closing.append(close_with_loop(reader.close))
+        return reader
 
     def settle(self) -> None:
         """Fold all updates that were emitted; readers see what became of them."""
@@ -175,7 +182,7 @@ class Kit:
         return rules
 
     def close(self) -> None:
-        """Close all connections but those of asyncio."""
+        """Close all connections but those of asyncio, which end with the test's event loop."""
         for made in ("emitter", "reader", "client"):
             if made in vars(self):
                 vars(self)[made].close()
