@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 import redis.asyncio
+from click.testing import CliRunner
 from status_tracker import (
     AsyncEmitter,
     AsyncStatusReader,
@@ -17,9 +20,11 @@ from status_tracker import (
     StatusReader,
     UpdateError,
 )
+from status_tracker.cli import cli
 from status_tracker.client.feed import Removal
 from status_tracker.keys import partition_of
 from status_tracker.models import Change
+from status_tracker.settings import default_file
 from status_tracker.testing import Kit
 from status_tracker.testing.immediate import driven
 from status_tracker.testing.places import MEMORY, Place, Places, places
@@ -233,8 +238,9 @@ def test_kits_do_not_see_each_other(make: Places) -> None:
     def one(name: str) -> tuple[Place, list[str], list[bytes]]:
         with make() as place, Kit(place.url, place.prefix) as kit:
             lead(kit, name, *LIFE)
-            keys = kit.client.keys("status:task:*")
-            return place, kit.phases(name), keys  # type: ignore[return-value]
+            kit.settle()
+            keys: Any = kit.client.keys("status:task:*")
+            return place, kit.phases(name), keys
 
     names = [f"task-{number}" for number in range(8)]
     with ThreadPoolExecutor(4) as threads:
@@ -250,6 +256,28 @@ def test_the_server_of_a_test_that_ended_is_gone(make: Places) -> None:
         pass
     with pytest.raises(ConfigError, match="is not there: it was the server of a test that ended"):
         StatusReader(place.url)
+
+
+def test_without_what_the_extra_installs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripts need Lua, which fakeredis has only by an extra of its own."""
+    monkeypatch.setitem(sys.modules, "lupa", None)
+    wanted = r"lupa is not installed: pip install 'status-tracker\[testing\]'"
+    with pytest.raises(ConfigError, match=wanted), places(MEMORY, tmp_path):
+        pass
+
+
+def test_the_command_works_on_it(status_tracker: Kit, tmp_path: Path) -> None:
+    """What else takes a URL takes the kit's; and the kit goes by new rules at once."""
+    lead(status_tracker, "a", "pending", "waiting")
+    status_tracker.settle()
+    file = tmp_path / "rules.toml"
+    file.write_text(default_file("rules.toml").read_text().replace("history = 0", "history = 1"))
+    apply = ["rules", "apply", str(file), "--yes", "--redis-url", status_tracker.url]
+    ran = CliRunner().invoke(cli, apply)
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    lead(status_tracker, "a", "running")
+    status_tracker.settle()
+    assert [each.phase for each in status_tracker.reader.history("task", "a")] == ["running"]
 
 
 def test_what_runs_at_once_waits_for_nothing() -> None:

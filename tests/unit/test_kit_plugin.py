@@ -54,9 +54,7 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
 
 @pytest.mark.parametrize("server", ["memory", "embedded"])
 def test_one_suite_on_each_server(suite: pytest.Pytester, server: str) -> None:
-    """The same tests, with asyncio and without, in memory and on a real server; nothing is left
-    open on either.
-    """
+    """With asyncio and without, in memory and on a real server, where nothing is left open."""
     suite.makepyfile(SUITE)
     ran = suite.runpytest_inprocess(f"--status-tracker-server={server}")
     ran.assert_outcomes(passed=8)
@@ -125,17 +123,14 @@ def test_a_failure_tells_what_became_of_the_updates(suite: pytest.Pytester) -> N
     assert "redeliver(self)" not in ran.stdout.str()
 
 
-@pytest.mark.parametrize("module", ["fakeredis", "lupa"])
-def test_without_the_extra(
-    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, module: str
-) -> None:
+def test_without_the_extra(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """A suite runs as ever, and the one test that asks for the fixture is told what to install."""
-    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, "fakeredis", None)
     suite.makepyfile("def test_own(): pass\ndef test_kit(status_tracker): pass")
     ran = suite.runpytest_inprocess()
     ran.assert_outcomes(passed=1, errors=1)
     ran.stdout.fnmatch_lines(
-        [f"status_tracker: {module} is not installed: pip install 'status-tracker[[]testing[]]'*"]
+        ["status_tracker: fakeredis is not installed: pip install 'status-tracker[[]testing[]]'*"]
     )
     assert "Traceback" not in ran.stdout.str()
 
@@ -146,15 +141,13 @@ def test_a_server_that_is_not_there(suite: pytest.Pytester) -> None:
     ran = suite.runpytest_inprocess("--status-tracker-server=redis://127.0.0.1:1/0")
     ran.assert_outcomes(errors=1)
     ran.stdout.fnmatch_lines(["status_tracker: redis://127.0.0.1:1/0: *refused*"])
-    ran = suite.runpytest_inprocess("--status-tracker-server=elsewhere")
-    ran.stdout.fnmatch_lines(["status_tracker: redis_url: not a URL that can be used*"])
     assert "Traceback" not in ran.stdout.str()
 
 
 def test_who_does_not_use_it_does_not_pay_for_it(tmp_path: Path) -> None:
     """The plugin is loaded in every run of pytest: it imports nothing that is not there already."""
     look = (
-        "import sys, typing, pytest; before = set(sys.modules); import status_tracker.testing.plugin; "
+        "import sys, pytest; before = set(sys.modules); import status_tracker.testing.plugin;"
         "print(*sorted(set(sys.modules) - before))"
     )
     ran = subprocess.run(
