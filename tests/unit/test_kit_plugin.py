@@ -1,5 +1,6 @@
 """The plugin in runs of pytest: of suites as users have them, with the extra and without it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,17 @@ def test_one_suite_on_each_server(suite: pytest.Pytester, server: str) -> None:
     suite.makepyfile(SUITE)
     ran = suite.runpytest_inprocess(f"--status-tracker-server={server}")
     ran.assert_outcomes(passed=8)
+
+
+def test_the_documentation(suite: pytest.Pytester) -> None:
+    """What is written there works as it stands."""
+    root = Path(__file__).parents[2]
+    for page in ("README.md", "docs/testing.md"):
+        blocks = re.findall(r"```python\n(.*?)```", root.joinpath(page).read_text(), re.DOTALL)
+        tests = [block for block in blocks if "status_tracker" in block and "def test_" in block]
+        name = f"test_{Path(page).stem.lower()}"
+        suite.makepyfile(**{name: "\n".join(tests)})
+    suite.runpytest_inprocess().assert_outcomes(passed=6)
 
 
 def test_several_processes(suite: pytest.Pytester) -> None:
