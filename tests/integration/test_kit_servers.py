@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from status_tracker.errors import ConfigError
 from status_tracker.keys import partition_of
-from status_tracker.settings import default_file
 from status_tracker.testing import Kit
 from status_tracker.testing.places import DATABASES, EMBEDDED, MEMORY, Places, places
 
-from tests.servers import Redis, Server
+from tests.servers import Redis, Server, binaries
 from tests.unit.deployments import SHIPPED
 from tests.unit.streams import Event, Scene, scenes, trials
 from tests.unit.test_vectors import OWN_KINDS, VECTORS, named
@@ -43,12 +42,14 @@ def in_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
 
 @pytest.fixture(scope="module")
 def everywhere(
-    in_memory: Places, shared_server: Server, tmp_path_factory: pytest.TempPathFactory
+    in_memory: Places, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[Places]]:
-    """Make places in memory, on the embedded server, and on one of the user's."""
+    """Make places in memory, on the embedded server, and on one of the user's: another, if any."""
+    *_, binary = binaries().values()
     with (
         places(EMBEDDED, tmp_path_factory.mktemp("embedded")) as embedded,
-        places(shared_server.url, Path()) as own,
+        Server(binary, tmp_path_factory.mktemp("own")) as server,
+        places(server.url, Path()) as own,
     ):
         yield [in_memory, embedded, own]
 
@@ -91,19 +92,15 @@ def held(kit: Kit) -> dict[bytes, Any]:
     return {same(key): same(read[client.type(key)](key)) for key in keys}
 
 
-@trials(25)
+@trials(20)
 @given(scene=scenes(st.just(SHIPPED), partitions=4), batches=st.integers(1, 3))
-def test_all_have_the_same_keys(
-    everywhere: list[Places], tmp_path_factory: pytest.TempPathFactory, scene: Scene, batches: int
-) -> None:
+def test_all_have_the_same_keys(everywhere: list[Places], scene: Scene, batches: int) -> None:
     """Whatever producers say; byte for byte, but for IDs by a server's clock."""
-    rules = tmp_path_factory.getbasetemp() / "rules.toml"
-    rules.write_text(default_file("rules.toml").read_text().replace("history = 0", "history = 3"))
     with ExitStack() as stack:
         kits = [stack.enter_context(kit_on(each)) for each in everywhere]
         size = max(1, len(scene.stream) // batches)
         for kit in kits:
-            kit.rules(rules)
+            kit.rules(history=3)
             for first in range(0, len(scene.stream), size):
                 for event in scene.stream[first : first + size]:
                     add(kit, 0, event)

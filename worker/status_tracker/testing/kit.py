@@ -162,10 +162,11 @@ class Kit:
         if found:
             raise AssertionError("\n".join(["a repeat changed statuses:", *found]))
 
-    def rules(self, file: Path | str | None = None, /, **kinds: Mapping[str, Any]) -> Rules:
-        """Put rules in force: those of a file, or those there are, with kinds as the file has them.
+    def rules(self, file: Path | str | None = None, /, **keys: Any) -> Rules:
+        """Put rules in force: those of a file, or those there are, with keys as the file has them.
 
-        Returns them; raises `ConfigError` for rules that cannot work.
+        ``rules(export={"phases": …})`` adds a kind. Returns the rules; raises `ConfigError` where
+        they cannot work.
         """
         self.settle()
         found: Mapping[str, Any]
@@ -174,7 +175,7 @@ class Kit:
         else:
             found = read_toml(Path(file))
         try:
-            rules = parse_rules({**found, **kinds})
+            rules = parse_rules({**found, **keys})
         except ValueError as error:
             raise ConfigError(f"{file or 'rules'}: {error}") from None
         if rules != self._deployment.rules:
