@@ -11,22 +11,22 @@ import pytest
 
 from tests.clusters import ServerCluster
 from tests.events import id_in
-from tests.integration.shells import SHELLS, Shell
 from tests.line import deployed
 from tests.publishing import Publisher
 from tests.servers import Redis, binaries, wait_until
+from tests.shells import SHELLS, Shell
 
 DEPLOYMENT = deployed(layout="cluster", partitions=4)
 KEYS = DEPLOYMENT.keys
 
 
-@pytest.fixture(scope="module", params=binaries().items(), ids=lambda item: item[0])
-def cluster(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ServerCluster]:
-    """A cluster that the tests share: they leave it whole."""
-    name, binary = request.param
-    with ServerCluster(binary, tmp_path_factory.mktemp(name)) as cluster:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerCluster]:
+    """A cluster that the tests share: they leave it whole.
+
+    Of one kind of server: how a cluster answers does not differ, and it takes long to start.
+    """
+    with ServerCluster(binaries()["valkey"], tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
 
 

@@ -23,10 +23,10 @@ from status_tracker import (
 from status_tracker.keys import GROUP, partition_of
 
 from tests.events import NOW
-from tests.integration.shells import SHELLS, Shell
 from tests.line import deployed, meta_of
 from tests.proxy import Proxy
 from tests.servers import Redis, Server, free_port, wait_until
+from tests.shells import SHELLS, Shell
 
 KEYS = deployed(partitions=4).keys
 
@@ -164,6 +164,7 @@ def test_replicas_are_waited_for(
         with Server(server.binary, tmp_path) as replica, replica.client() as client:
             client.replicaof("127.0.0.1", server.port)
             wait_until(lambda: client.info("replication")["master_link_status"] == "up")
+            wait_until(lambda: redis_client.wait(1, 1000))
             emitter.task("a", "waiting")
             assert [each["phase"] for each in added(client)] == ["pending", "waiting"]
     finally:

@@ -12,11 +12,11 @@ from status_tracker import AsyncStatusReader, FeedGapError, StatusReader
 from status_tracker.client import watching
 
 from tests.events import id_in
-from tests.integration.shells import SHELLS, Shell
 from tests.line import deployed
 from tests.proxy import Proxy
 from tests.publishing import Publisher
 from tests.servers import Redis, Server, wait_until
+from tests.shells import SHELLS, Shell
 
 RACES = 150
 """Waits that race with what they wait for, in each run of the tests; 10,000 were run once."""

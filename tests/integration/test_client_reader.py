@@ -14,10 +14,10 @@ from status_tracker.lifecycle import Edge
 from status_tracker.settings import load_settings
 
 from tests.events import NOW, id_in
-from tests.integration.shells import SHELLS, Shell
 from tests.line import RULES, deployed, meta_of
 from tests.publishing import Publisher
 from tests.servers import Redis, Server, free_port, wait_until
+from tests.shells import SHELLS, Shell
 
 
 @pytest.fixture(params=SHELLS)

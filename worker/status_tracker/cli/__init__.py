@@ -34,18 +34,20 @@ as by head."""
 DATA = Path(".status-tracker")
 """Where the embedded server keeps its data: in the folder in which the command is run."""
 
-config_option = click.option(
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+config_option: Decorator = click.option(
     "--config",
     type=click.Path(path_type=Path),
     help="Settings that differ from the defaults, as TOML.",
 )
-redis_url_option = click.option(
+redis_url_option: Decorator = click.option(
     "--redis-url",
     metavar="URL",
     help="redis://, rediss://, unix:// or redis+sentinel:// URL; of a cluster, any of its nodes.",
 )
-prefix_option = click.option("--prefix", help="What every key begins with.")
-rules_option = click.option(
+prefix_option: Decorator = click.option("--prefix", help="What every key begins with.")
+rules_option: Decorator = click.option(
     "--rules",
     type=click.Path(),
     help="The kinds, and which phase may follow which, as TOML: what is in force, or was.",
@@ -183,7 +185,7 @@ def rules() -> None:
     """Show, compare and change the rules that a deployment goes by."""
 
 
-file_argument = click.argument(
+file_argument: Decorator = click.argument(
     "file", type=click.Path(path_type=Path), required=False, metavar="[FILE]"
 )
 

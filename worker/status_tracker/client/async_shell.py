@@ -32,7 +32,7 @@ from status_tracker.errors import UnavailableError
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 AsyncSource = str | HasUrl | redis.asyncio.Redis | redis.asyncio.RedisCluster
 """A URL, settings, or a client that the user has already."""
@@ -46,17 +46,25 @@ class AsyncShell:
     """Drives operations, in one event loop."""
 
     def __init__(self, source: AsyncSource) -> None:
+        # A Sentinel's client is looked at for the master, and must not go away.
+        self._source = source
         self._url = source if isinstance(source, str) else getattr(source, "redis_url", None)
-        self.where = without_secrets(self._url) if self._url else "redis"
+        self.where: str = without_secrets(self._url) if self._url else "redis"
         self._client, timeout = _client(source, self._url)
         self._blocks_for = block_within(timeout)
         self._room = asyncio.Semaphore(MOST_AT_ONCE)
 
-    async def run(self, operation: Operation[T]) -> T:
-        """Drive an operation to its end; return its result, or raise its error."""
+    async def run(self, operation: Operation[T], ended: asyncio.Event | None = None) -> T:
+        """Drive an operation to its end; return its result, or raise its error.
+
+        Where it is to end earlier, `ended` says so, too: in Python 3.11, `asyncio.wait_for`, in
+        which redis-py asks Sentinels, may swallow a cancellation.
+        """
         try:
             request = next(operation)
             while True:
+                if ended is not None and ended.is_set():
+                    raise asyncio.CancelledError
                 try:
                     answer = await self._answer(request)
                 except Exception as error:  # noqa: BLE001 - the operation's to handle
@@ -135,11 +143,13 @@ class _Task:
 
     def __init__(self, shell: AsyncShell, operation: Operation[None], name: str) -> None:
         self._name = name
-        self._task = started(shell.run(operation), f"status-tracker {name}")
+        self._ended = asyncio.Event()
+        self._task = started(shell.run(operation, self._ended), f"status-tracker {name}")
         self._task.add_done_callback(self._tell)
 
     def stop(self) -> None:
         """End it."""
+        self._ended.set()
         self._task.cancel()
 
     def _tell(self, task: asyncio.Task[None]) -> None:

@@ -32,7 +32,7 @@ from status_tracker.errors import UnavailableError
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class HasUrl(Protocol):
@@ -55,8 +55,10 @@ class SyncShell:
     """Drives operations; many threads may run one at a time each."""
 
     def __init__(self, source: Source) -> None:
+        # A Sentinel's client is looked at for the master, and must not go away.
+        self._source = source
         self._url = source if isinstance(source, str) else getattr(source, "redis_url", None)
-        self.where = without_secrets(self._url) if self._url else "redis"
+        self.where: str = without_secrets(self._url) if self._url else "redis"
         self._client, timeout = _client(source, self._url)
         self._blocks_for = block_within(timeout)
 

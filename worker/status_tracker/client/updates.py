@@ -1,5 +1,6 @@
 """From what a producer says to the bytes of an entry, checked by the deployment's rules."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -44,6 +45,12 @@ class Clock:
     def __init__(self, now: Callable[[], int] = time.time_ns) -> None:
         self._now = now
         self._last = 0
+        self._unlock()
+        if hasattr(os, "register_at_fork"):
+            # Another thread may have held it when the process was forked.
+            os.register_at_fork(after_in_child=self._unlock)
+
+    def _unlock(self) -> None:
         self._lock = threading.Lock()
 
     def __call__(self) -> float:
@@ -57,7 +64,7 @@ class Clock:
         return now / 1000
 
 
-clock = Clock()
+clock: Clock = Clock()
 """That of this process."""
 
 
@@ -96,14 +103,11 @@ def fields_from(update: Update | Mapping[str, Any]) -> Document:
     if isinstance(update, Update):
         others = {name: getattr(update, name) for name in NAMES}
         return fields_of(str(update.__struct_config__.tag), update.id, update.phase, **others)
+    others = dict(update)
     try:
-        return fields_of(update["kind"], update["id"], update["phase"], **_others(update))
+        return fields_of(others.pop("kind"), others.pop("id"), others.pop("phase"), **others)
     except KeyError as error:
         raise UpdateError(f"{error.args[0]}: missing", error.args[0]) from None
-
-
-def _others(update: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: update[name] for name in update if name not in ("kind", "id", "phase")}
 
 
 class Checker:

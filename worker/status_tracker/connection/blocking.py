@@ -56,7 +56,9 @@ class BlockingServer:
         try:
             connection = self._take()
             _connect(connection)
-            connection.send_packed_command(list(map(_packed, commands)), check_health=False)
+            # In one piece: redis-py sends each piece by itself.
+            packed = b"".join(map(_packed, commands))
+            connection.send_packed_command([packed], check_health=False)
             for _ in commands:
                 replies.append(_reply(connection))  # noqa: PERF401 - those before an error count
         except UNREACHABLE as error:
