@@ -134,13 +134,13 @@ class Outbox:
         if self._process != os.getpid():
             self._begin_empty()  # what a parent has to say, it says itself
         with self._lock:
-            if is_progress and isinstance(said, Report):
+            older = self._progress.pop(said.entity, None)
+            if len(self) >= MOST:
+                self._dropped += older is None
+            elif is_progress and isinstance(said, Report):
                 self._progress[said.entity] = said
-            elif len(self) < MOST:
-                self._phases.append(said)
-                self._progress.pop(said.entity, None)
             else:
-                self._dropped += 1
+                self._phases.append(said)
         if self._now() >= self._quiet_until:
             yield from self.flush(SENT_WITHIN)
 
