@@ -16,11 +16,12 @@ from status_tracker.lua.amend import amend
 from status_tracker.lua.commit import CursorMovedError, StatusChangedError
 from status_tracker.lua.read import read
 from status_tracker.lua.take_over import take_over
+from status_tracker.testing.line import Line
 
 from tests.events import NOW, id_in, update
 from tests.integration.test_commit import everything, fill
 from tests.integration.test_history import RULES_WITH_HISTORY
-from tests.line import Line, server_line
+from tests.line import server_line
 from tests.servers import Redis, Server
 
 KEYS = Keys("status", "cluster")

@@ -19,8 +19,9 @@ from status_tracker.lua.attach import Attached
 from status_tracker.lua.commit import Call, CursorMovedError, Payload, StatusChangedError, Step
 from status_tracker.metadata import Deployment
 from status_tracker.models import Status
+from status_tracker.testing.line import Line
 
-from tests.line import MAX_EVENT_BYTES, Line, builder, deployed
+from tests.line import MAX_EVENT_BYTES, builder, deployed
 from tests.unit.folding import text
 
 KEYS = Keys("status", "single")

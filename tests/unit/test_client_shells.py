@@ -1,5 +1,6 @@
 """The two shells: the same methods, with and without await."""
 
+import asyncio
 import inspect
 from typing import Any
 
@@ -13,6 +14,7 @@ from status_tracker import (
     StatusReader,
     TaskReporter,
 )
+from status_tracker.client.async_shell import AsyncShell
 from status_tracker.client.operations import Tries
 
 TWINS: list[tuple[type, type]] = [
@@ -90,3 +92,12 @@ def test_tries_end_in_time() -> None:
     assert pauses[0] == 0
     assert pauses[1] <= 0.02
     assert 0.5 <= pauses[-1] <= 1.0
+
+
+async def test_a_tail_that_was_closed_is_not_followed() -> None:
+    """A feed ends even where Python 3.11 swallows the cancellation of its task."""
+    shell = AsyncShell("redis://127.0.0.1:1")
+    tail = shell.tail()
+    tail.close()
+    with pytest.raises(asyncio.CancelledError):
+        await tail.follow({"status:changes": "0-0"})

@@ -164,9 +164,14 @@ class _Tail:
         self._shell = shell
         self._blocks_for = blocks_for
         self._waiting: dict[str, asyncio.Task[Followed]] = {}
+        self._closed = False
 
     async def follow(self, places: Mapping[str, str]) -> Followed:
         """Return what came, as `feed.followed` has it."""
+        if self._closed:
+            # In Python 3.11, `asyncio.wait_for` swallows a cancellation that comes in the moment in
+            # which redis-py is connected.
+            raise asyncio.CancelledError
         if not self._shell.is_cluster or len(places) == 1:
             return await self._read(places)
         for stream in places.keys() - self._waiting.keys():
@@ -185,6 +190,7 @@ class _Tail:
 
     def close(self) -> None:
         """Close it: what is waited for ends with its task."""
+        self._closed = True
         for reading in self._waiting.values():
             reading.cancel()
 

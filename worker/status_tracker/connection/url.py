@@ -17,6 +17,7 @@ from redis.retry import Retry as BlockingRetry
 
 from status_tracker.connection.client import ANSWER_WITHIN, UNAVAILABLE, Client, server_info
 from status_tracker.connection.cluster import Address, Cluster
+from status_tracker.connection.memory import SCHEME, servers
 from status_tracker.connection.server import Server
 from status_tracker.errors import ConfigError
 
@@ -137,6 +138,12 @@ def names_several(url: str) -> bool:
     return not parts.scheme.endswith(_SENTINEL) and "," in parts.netloc
 
 
+def async_pool(url: str) -> ConnectionPool:
+    """Return what makes connections for asyncio, as `blocking_pool` does for others."""
+    pool: ConnectionPool = _pools(url, _ASYNC)[0]
+    return pool
+
+
 def blocking_pool(url: str) -> redis.ConnectionPool:
     """Return what makes blocking connections to the (first) server, or to the Sentinels' master.
 
@@ -214,6 +221,8 @@ def _pools(url: str, of: _Parts) -> list[Any]:
     """Return what makes connections to each host of a URL, or to the Sentinels' master."""
     try:
         parts = urlsplit(url)
+        if parts.scheme == SCHEME:
+            return [_in_memory(url, of)]
         sentinels = parts.scheme.endswith(_SENTINEL)
         if sentinels:
             pools = [_sentinel_pool(parts, of)]
@@ -226,6 +235,13 @@ def _pools(url: str, of: _Parts) -> list[Any]:
     except _NO_URL:
         raise _refused() from None
     return pools
+
+
+def _in_memory(url: str, of: _Parts) -> Any:
+    """Return what makes connections to a server of the test kit."""
+    if url not in servers:
+        raise ConfigError(f"redis_url: {url} is not there: it was the server of a test that ended")
+    return servers[url].blocking if of is _BLOCKING else servers[url].asyncio
 
 
 def _refused() -> ConfigError:
