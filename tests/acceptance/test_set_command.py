@@ -146,7 +146,7 @@ def test_among_many_rejections(
         assert process.stdout is not None
         [line] = process.stdout.read().splitlines()
     assert line.startswith(
-        "rejected: unknown_entity: no status (it may have been removed), and none begins as completed"
+        "rejected: unknown_entity: no status (it may have been removed), and none begins as compl"
     )
 
 

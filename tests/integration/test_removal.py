@@ -4,11 +4,11 @@ import json
 
 import pytest
 from status_tracker.removal import MOST
+from status_tracker.testing.line import Line
 
 from tests.events import NOW, id_in, update
 from tests.integration.test_commit import MakeLine, everything, fill
 from tests.integration.test_history import RULES_WITH_HISTORY
-from tests.line import Line
 from tests.servers import Redis
 
 PARTITION, EVENTS = "status:partition:{0}", "status:events:{0}"

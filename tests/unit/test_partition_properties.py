@@ -311,7 +311,7 @@ def test_partitions_that_are_committed_together(
     model = Model(PARTITIONS, kinds=kinds)
     for number, scene in enumerate(both):
         for each in scene.stream:
-            model.apply(number, *each)
+            model.apply(number, each.id, each.data)
     for number, server in enumerate(servers):
         assert server.totals == model.totals[number]
     # Those of one partition come before the other one's here, and in turns there.
