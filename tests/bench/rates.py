@@ -163,11 +163,11 @@ def measure(
 ) -> Report:
     """Let all apply updates at each rate, in turns, and look at an idle worker.
 
-    A trial is of the fewest partitions only.
+    A short trial is of the fewest partitions only.
     """
     seconds = max(SHORTEST, MEASURED * plan.scale)
     figures: list[Figure] = []
-    for number in partitions if plan.scale == 1 else partitions[:1]:
+    for number in partitions if plan.scale > 0.1 else partitions[:1]:
         with serve(kind) as url:
             report = Report(version(url))
             if not MEASURABLE:

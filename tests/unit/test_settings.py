@@ -257,6 +257,13 @@ def test_a_close_miss_among_the_variables_is_warned_of(
     assert caplog.messages == ["STATUS_REDIS_URI: no such setting; did you mean STATUS_REDIS_URL?"]
 
 
+def test_a_linger_is_short(tmp_path: Path) -> None:
+    """None at all will do; one that people would notice is a slip."""
+    assert settings_from(tmp_path, 'linger = "0ms"').linger == 0
+    with pytest.raises(ConfigError, match="linger: 1500 ms is too long: write at most 1s"):
+        settings_from(tmp_path, 'linger = "1500ms"')
+
+
 @pytest.mark.parametrize(
     ("ttl", "heartbeat", "named"),
     [

@@ -34,7 +34,8 @@ up, which costs a new one, but only while nothing comes."""
 MOST_COUNT = 500
 FEWEST_COUNT = 10
 """Entries of one partition that are read at once, between these by how many partitions there are.
-One that has more has a backlog, and reads it by itself."""
+One that has more has a backlog, and reads it by itself. The first read with a partition asks for
+few, for nothing is known of their size: they may have 10 MB each."""
 
 LARGEST = 128 * 1024
 """Bytes of one partition's entries in a read, from which on it reads them by itself."""
@@ -84,6 +85,8 @@ class Member:
         self.written = written
         self.dropped = dropped
         self.at_rest = at_rest
+        self.is_new = True
+        """Whether no read was with it yet."""
         self.is_odd = False
         """Whether its keys are to be looked at once it has left."""
         self._left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -145,8 +148,8 @@ class Common:
         # When the keys are looked at next, and how often they were.
         self._look_at = float("-inf")
         self._looks = 0
-        # Entries of each partition that the last read asked for.
-        self._count = 0
+        # Entries of each partition that are a backlog.
+        self._most = 0
 
     async def join(self, number: int, member: Member) -> None:
         """Have a partition's updates read and committed until it leaves.
@@ -226,12 +229,14 @@ class Common:
     async def _read(self, members: Mapping[int, Member]) -> list[tuple[int, list[Entry]]]:
         """Read; nothing comes where nothing is there, or where it is interrupted."""
         cursors = {number: each.builder.batch.cursor for number, each in members.items()}
-        self._count = self._fair_count(len(members))
+        count = self._most = self._fair_count(len(members))
+        if any(each.is_new for each in members.values()):
+            count = min(count, FEWEST_COUNT)
         loop = asyncio.get_running_loop()
         began = loop.time()
         task = self._waiting = asyncio.current_task()
         try:
-            found = await self._store.read(cursors, count=self._count, block=BLOCK)
+            found = await self._store.read(cursors, count=count, block=BLOCK)
         except asyncio.CancelledError:
             # One cancellation is the interruption's; another one would be of the loop itself.
             if not self._is_interrupted or task is None or task.uncancel():
@@ -241,6 +246,8 @@ class Common:
             self._waiting = None
             self._is_interrupted = False
         # While updates trickle, reads are spaced; after quiet, nothing is waited for.
+        for each in members.values():
+            each.is_new = False
         if found and loop.time() - began < self._linger:
             self._lingers_until = loop.time() + self._linger
         return found
@@ -256,7 +263,7 @@ class Common:
         """Fold what a partition got, or have it leave: before that, or with its batch in hand."""
         values, size, removes = find_all(entries)
         largest = min(LARGEST, self._batch_bytes // max(len(self._members), 1))
-        if len(entries) >= self._count or size > largest or removes:
+        if len(entries) >= self._most or size > largest or removes:
             member.leave()
         else:
             await member.fold(Read(entries, values, size, removes=False, more=False))
