@@ -91,6 +91,17 @@ def test_all_partitions_are_read_and_written(
     ) == sorted(IDS)
 
 
+def test_a_feed_is_followed_by_any_way_in(shell: Shell, source: Any, published: Publisher) -> None:
+    """Also where nothing else was asked before: one node knows only its own slots."""
+    token = shell.reader(source).snapshot("task").token
+    for each in IDS:
+        published.change(each, "running")
+    with closing(shell.reader(source).changes(after=token)) as changes:
+        assert {next(changes).id for _ in IDS} == set(IDS)
+    published.change(IDS[0], "completed")
+    assert shell.reader(source).wait("task", IDS[0], timeout=5).phase == "completed"
+
+
 def test_each_change_comes_once(shell: Shell, cluster: ServerCluster, published: Publisher) -> None:
     """However often it is resumed; the order of each entity is kept."""
     luck = random.Random(3)
