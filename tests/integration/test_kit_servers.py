@@ -92,7 +92,7 @@ def held(kit: Kit) -> dict[bytes, Any]:
     return {same(key): same(read[client.type(key)](key)) for key in keys}
 
 
-@trials(20)
+@trials(15)
 @given(scene=scenes(st.just(SHIPPED), partitions=4), batches=st.integers(1, 3))
 def test_all_have_the_same_keys(everywhere: list[Places], scene: Scene, batches: int) -> None:
     """Whatever producers say; byte for byte, but for IDs by a server's clock."""

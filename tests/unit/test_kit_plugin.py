@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Without the plugin of hypothesis: it is imported for each run, and nothing here needs it.
 SETTINGS = """
 [pytest]
+addopts = -p no:hypothesispytest
 asyncio_mode = auto
 asyncio_default_fixture_loop_scope = function
 filterwarnings = error
