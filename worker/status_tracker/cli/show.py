@@ -18,6 +18,9 @@ from status_tracker.text import escaped
 NARROW = 72
 """Columns under which a table that does not fit is no table any more."""
 
+SHORT = 22
+"""Characters of a cell that is not broken: as many as a time has, or an ID."""
+
 Cells = Mapping[str, str]
 """Column → what stands in it."""
 
@@ -44,8 +47,9 @@ def print_rows(rows: Sequence[Cells], *, right: Iterable[str] = ()) -> None:
             console.print()
         return
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for name in columns:
-        table.add_column(name, overflow="fold", justify="right" if name in right else "left")
+    for name, width in zip(columns, widths, strict=True):
+        side: Any = "right" if name in right else "left"
+        table.add_column(name, overflow="fold", justify=side, no_wrap=width <= SHORT)
     for row in cells:
         table.add_row(*map(Text, row))
     console.print(table)
