@@ -33,7 +33,7 @@ COMMANDS = {
     "rejected": "Show, replay and purge the entries that were not applied.",
     "rules": "Show, compare and change the rules that a deployment goes by.",
     "schema": "Print schemas of updates, statuses and streams.",
-    "fleet": "Show who reads which partition, how far behind, and which workers live.",
+    "fleet": "Show who reads which partition, how far behind it is, and who lives.",
 }
 
 

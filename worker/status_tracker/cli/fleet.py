@@ -41,7 +41,7 @@ Show = Callable[[Report], None]
 )
 @connection_options
 def command(settings: Settings, as_json: bool, watch: bool, max_lag: str | None) -> None:
-    """Show who reads which partition, how far behind it is, and which workers live.
+    """Show who reads which partition, how far behind it is, and who lives.
 
     The exit code is 1 when a partition has no owner that lives, or lags too far, so that it serves
     as a health check.

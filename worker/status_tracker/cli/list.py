@@ -41,7 +41,7 @@ def command(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Show the entities in a PHASE, or those whose id fits a pattern.
+    """Show the entities in a phase, or those whose id fits a pattern.
 
     Those in a phase come by when they entered it, the newest first. A pattern is Redis' own: *
     stands for any characters.

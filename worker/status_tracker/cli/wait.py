@@ -35,10 +35,10 @@ def command(
     timeout: int | None,
     as_json: bool,
 ) -> None:
-    """Wait until an entity is settled, and print the phase in which it is.
+    """Wait until an entity is settled, and say by the exit code how.
 
-    The exit code is 0 in a success phase, 1 in another one in which entities settle, and 124 when
-    the time is up.
+    It prints the phase in which the entity is then. The exit code is 0 in a success phase, 1
+    in another one in which entities settle, and 124 when the time is up.
     """
     with reading(settings) as reader:
         lifecycle = reader.rules().kinds.get(kind)

@@ -38,9 +38,10 @@ def command(
     after: str | None,
     as_json: bool,
 ) -> None:
-    """Show what changes, until Ctrl-C: of one entity, of a KIND, or of all.
+    """Show what changes, of one entity or of all, until Ctrl-C.
 
-    Of one entity, its progress is shown, too. With --json, each event has the token with which
+    Without an ID, all of a KIND are meant, and without that, of all kinds. Of one entity, the
+    progress is shown, too. With --json, each event has the token with which
     --after goes on after it.
     """
     if entity_id is not None and after is not None:

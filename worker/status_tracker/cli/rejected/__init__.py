@@ -7,7 +7,7 @@ from status_tracker.cli.lazy import LazyGroup
 
 COMMANDS = {
     "list": "Show what was rejected: how many for which reason, or each.",
-    "show": "Show one entry with all that is kept of it.",
+    "show": "Show entries with all that is kept of them.",
     "replay": "Send the original bytes again, and say what becomes of each.",
     "purge": "Take entries away for good.",
 }

@@ -42,7 +42,7 @@ class Group(Struct, rename="camel"):
 @json_option
 @connection_options
 def command(settings: Settings, wanted: Wanted, each: bool, limit: int, as_json: bool) -> None:
-    """Show what was rejected: how many for which reason, since when, with an example."""
+    """Show what was rejected: how many for which reason, or each."""
     with Rejections(settings) as rejections:
         if each:
             found = islice(rejections.find(wanted), limit or None)

@@ -23,9 +23,10 @@ AT_ONCE = 1_000
 @json_option
 @connection_options
 def command(settings: Settings, wanted: Wanted, yes: bool, as_json: bool) -> None:
-    """Take entries away for good: those that are named, or that the options say.
+    """Take entries away for good.
 
-    Without --yes it says how many there are, and the exit code is 1.
+    Those are meant that are named, or that the options say. Without --yes it says how many
+    there are, and the exit code is 1.
     """
     with Rejections(settings) as rejections:
         found = rejections.find(wanted)

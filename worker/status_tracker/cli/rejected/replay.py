@@ -47,10 +47,11 @@ def command(
     timeout: int,
     as_json: bool,
 ) -> None:
-    """Send the original bytes again, the oldest first, and say what becomes of each.
+    """Send the original bytes again, and say what becomes of each.
 
-    Those are meant that are named, or that the options say. What the rules refuse whatever the
-    status is, and what is not kept whole, is left. The exit code is 1 when one was not applied.
+    The oldest comes first. Those are meant that are named, or that the options say. What the
+    rules refuse whatever the status is, and what is not kept whole, is left. The exit code is
+    1 when one was not applied.
     """
     if dry_run and yes:
         raise click.UsageError("--dry-run and --yes: give one of them")

@@ -20,7 +20,10 @@ from status_tracker.text import escaped
 @json_option
 @connection_options
 def command(settings: Settings, entries: tuple[str, ...], as_json: bool) -> None:
-    """Show entries with all that is kept of them; list --each tells what they are called."""
+    """Show entries with all that is kept of them.
+
+    list --each tells what they are called.
+    """
     with Rejections(settings) as rejections:
         found = list(rejections.find(Wanted(entries=entries)))
     for kept in found:

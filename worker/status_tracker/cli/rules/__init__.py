@@ -8,7 +8,7 @@ from status_tracker.cli.lazy import LazyGroup
 COMMANDS = {
     "show": "Show the rules in force, and their revision; or those of a file.",
     "diff": "Show what a file would change.",
-    "apply": "Put the rules of a file in force, as the next revision.",
+    "apply": "Put the rules of a file in force.",
 }
 
 

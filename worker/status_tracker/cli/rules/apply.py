@@ -24,10 +24,11 @@ from status_tracker.settings import Settings
 @json_option
 @connection_options
 def command(settings: Settings, file: Path | None, yes: bool, as_json: bool) -> None:
-    """Put the rules of a file in force (without one: the shipped rules), as the next revision.
+    """Put the rules of a file in force.
 
-    All workers go by them within a heartbeat, without a restart. A phase in which entities are
-    cannot be dropped.
+    They become the next revision; without a file, the shipped rules are meant. All workers go
+    by them within a heartbeat, without a restart. A phase in which entities are cannot be
+    dropped.
     """
     if as_json and not yes:
         raise click.UsageError("--json: nobody can be asked; give --yes, too")

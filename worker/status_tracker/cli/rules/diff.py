@@ -19,9 +19,9 @@ from status_tracker.settings import Settings
 @json_option
 @connection_options
 def command(settings: Settings, file: Path | None, as_json: bool) -> None:
-    """Show what a file would change (without one: the shipped rules).
+    """Show what a file would change.
 
-    The exit code is 1 where something differs.
+    Without one, the shipped rules are meant. The exit code is 1 where something differs.
     """
     file, rules = read(file)
     deployment = asyncio.run(deployment_of(settings))
