@@ -55,8 +55,8 @@ def _any_of(title: str, schemas: Mapping[str, Schema]) -> Schema:
 
 
 def name_of(kind: str, what: str) -> str:
-    """Return what the schema of a kind is called: ``TaskUpdate``."""
-    return f"{''.join(map(str.capitalize, kind.split('_')))}{what}"
+    """Return what the schema of a kind is called: ``task.update``."""
+    return f"{kind}.{what}"
 
 
 def _updates(rules: Rules) -> dict[str, Schema]:
@@ -67,13 +67,13 @@ def _updates(rules: Rules) -> dict[str, Schema]:
         fields["kind"] = {"const": kind}
         fields["id"] = _id()
         fields["phase"] = {"enum": list(rules.kinds[kind].phases)}
-        schemas[name_of(kind, "Update")] = {**schema, "title": f"An update of kind {kind}"}
+        schemas[name_of(kind, "update")] = {**schema, "title": f"An update of kind {kind}"}
     return schemas
 
 
 def _statuses(rules: Rules) -> dict[str, Schema]:
     return {
-        name_of(kind, "Status"): {
+        name_of(kind, "status"): {
             **_published(Status, lifecycle),
             "title": f"The status of an entity of kind {kind}",
         }
@@ -91,7 +91,7 @@ def _changes(rules: Rules) -> dict[str, Schema]:
         fields["from"] = {"type": "string", "description": "Absent where this is its first status."}
         fields["event"] = {"type": "string", "pattern": ENTRY_ID}
         fields["forced"] = {"const": True}
-        schemas[name_of(kind, "Change")] = {**schema, "title": f"A change of kind {kind}"}
+        schemas[name_of(kind, "change")] = {**schema, "title": f"A change of kind {kind}"}
     return schemas
 
 
@@ -145,12 +145,12 @@ def asyncapi(rules: Rules, keys: Keys, *, partitions: int, revision: int) -> Sch
         "defaultContentType": "application/json",
         "channels": _Channels(rules, keys, partitions).all(),
         "operations": {
-            "receiveUpdate": _operation("receive", "events", "Workers read updates."),
-            "sendChange": _operation("send", "changes", "Workers add a change."),
-            "sendRejection": _operation("send", "rejected", "Workers keep what is not applied."),
+            "receive.update": _operation("receive", "events", "Workers read updates."),
+            "send.change": _operation("send", "changes", "Workers add a change."),
+            "send.rejection": _operation("send", "rejected", "Workers keep what is not applied."),
             **{
-                f"send{name_of(kind, 'Status')}": _operation(
-                    "send", f"{kind}-status", "Workers write the status of an entity."
+                f"send.{name_of(kind, 'status')}": _operation(
+                    "send", f"{kind}.status", "Workers write the status of an entity."
                 )
                 for kind in rules.kinds
             },
@@ -160,7 +160,7 @@ def asyncapi(rules: Rules, keys: Keys, *, partitions: int, revision: int) -> Sch
                 **_messages(_updates(rules), "The field data of an entry."),
                 **_messages(_changes(rules), "The field data of an entry."),
                 **_messages(_statuses(rules), "The value of the key."),
-                "Rejection": {"payload": _rejection()},
+                "rejection": {"payload": _rejection()},
             },
             "schemas": {**_updates(rules), **_changes(rules), **_statuses(rules)},
         },
@@ -206,22 +206,22 @@ class _Channels:
         """Return all of them."""
         own, kinds = self._own, self._rules.kinds
         found = {
-            "events": self._channel("stream", own.events, [name_of(k, "Update") for k in kinds]),
-            "changes": self._channel("stream", own.changes, [name_of(k, "Change") for k in kinds]),
-            "rejected": self._channel("stream", own.rejected, ["Rejection"]),
+            "events": self._channel("stream", own.events, [name_of(k, "update") for k in kinds]),
+            "changes": self._channel("stream", own.changes, [name_of(k, "change") for k in kinds]),
+            "rejected": self._channel("stream", own.rejected, ["rejection"]),
         }
         for kind, lifecycle in kinds.items():
             phases = list(lifecycle.phases)
-            status = [name_of(kind, "Status")]
+            status = [name_of(kind, "status")]
             found |= {
-                f"{kind}-status": self._channel("string", own.status(kind, "{id}"), status),
-                f"{kind}-phase": self._channel("zset", own.phase(kind, "{phase}"), [], phases),
-                f"{kind}-counts": self._channel("hash", own.counts(kind), []),
+                f"{kind}.status": self._channel("string", own.status(kind, "{id}"), status),
+                f"{kind}.phase": self._channel("zset", own.phase(kind, "{phase}"), [], phases),
+                f"{kind}.counts": self._channel("hash", own.counts(kind), []),
             }
             if self._rules.history:
-                change = [name_of(kind, "Change")]
+                change = [name_of(kind, "change")]
                 key = own.history(kind, "{id}")
-                found[f"{kind}-history"] = self._channel("list", key, change)
+                found[f"{kind}.history"] = self._channel("list", key, change)
         return found
 
     def _channel(
