@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
-from status_tracker.decode import Decoder
+from status_tracker.decode import Decoder, invalid_id
 from status_tracker.keys import Keys, Layout
 from status_tracker.lifecycle import Lifecycle
 from status_tracker.models import Status, Update
@@ -110,6 +110,15 @@ def test_an_update_fits_if_the_decoder_takes_it(
         found = read(json.dumps(document, ensure_ascii=False).encode(), decoder)
         if whole(document):
             assert validator.is_valid(document) == isinstance(found, Update)
+
+
+def test_an_id_fits_if_it_is_one() -> None:
+    """Each character, and each length at the edge: Python and JSON Schema know other spaces."""
+    schema = update_schema(RULES)["$defs"]["task.update"]["properties"]["id"]
+    validator = Draft202012Validator(schema)
+    characters = [chr(code) for code in range(0x3100) if not chr(code).isalnum()]
+    for each in ["", "x" * 256, "x" * 257, "é" * 256, "\ufeff", *characters]:
+        assert validator.is_valid(each) == (invalid_id(each) is None), ascii(each)
 
 
 @given(anything)
