@@ -28,7 +28,7 @@ def command(settings: Settings, kind: str, ids: tuple[str, ...], as_json: bool) 
     if as_json:
         for each, status in there.items():
             print_json(status_document(kind, each, status))
-    elif there:
+    else:
         print_rows([status_cells(each, status) for each, status in there.items()])
     for each in found:
         if each not in there:

@@ -31,7 +31,7 @@ def command(settings: Settings, kind: str, entity_id: str, as_json: bool) -> Non
     if as_json:
         for change in changes:
             print_json(msgspec.to_builtins(change))
-    elif changes:
+    else:
         print_rows(list(map(_cells, changes)))
     if not changes:
         why = f"{kind} {entity_id} has none" if kept else "the rules keep none: set history in them"

@@ -31,9 +31,11 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 
 def print_rows(rows: Sequence[Cells], *, right: Iterable[str] = ()) -> None:
-    """Print rows as a table, without the columns in which nothing stands."""
+    """Print rows as a table, without the columns in which nothing stands; nothing for no rows."""
+    if not rows:
+        return
     console = Console(highlight=False)
-    columns = [name for name in (rows[0] if rows else ()) if any(row[name] for row in rows)]
+    columns = [name for name in rows[0] if any(row[name] for row in rows)]
     cells = [[escaped(row[name]) for name in columns] for row in rows]
     widths = [
         max(cell_len(name), *(cell_len(row[place]) for row in cells))
