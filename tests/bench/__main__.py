@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import costs, drain, latency, peers
+from tests.bench import client, costs, drain, latency, peers
 from tests.bench.processes import Plan, interruptible
 from tests.bench.report import (
     RESULTS,
@@ -25,6 +25,7 @@ PARTS: dict[str, Callable[[str, Plan], Report]] = {
     "drain": drain.measure,
     "latency": latency.measure,
     "costs": costs.measure,
+    "client": client.measure,
 }
 
 

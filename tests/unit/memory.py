@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import Any, TypeVar
 
 import msgspec
+from redis.exceptions import ResponseError
 from status_tracker.decode import Entry, size_of
 from status_tracker.engine.batch import Batch, Wanted
 from status_tracker.engine.commit import commit_call
@@ -36,6 +37,8 @@ class MemoryStore:
         self.entries: list[Entry] = []
         self.last = (0, 0)
         self.cursor = "0-0"
+        self.begun: dict[int, str] = {}
+        """Revision of the rules → the cursor at which it was taken up."""
         self.totals: Counter[str] = Counter()
         self.statuses: dict[str, str] = {}
         self.corrupt: dict[tuple[str, str], Corrupt] = {}
@@ -60,8 +63,12 @@ class MemoryStore:
             self.entries.append((f"{ms}-{seq}".encode(), fields))
 
     async def attach(self, deployment: Deployment, *, thorough: bool) -> Attached:
-        """Find the cursor; nothing is ever missing."""
-        del deployment, thorough
+        """Find the cursor, and take up the revision there; nothing is ever missing."""
+        del thorough
+        held = max(self.begun, default=0)
+        if held > deployment.revision:
+            raise ResponseError(f"goes by revision {held} of the rules")
+        self.begun.setdefault(deployment.revision, self.cursor)
         return Attached(self.cursor)
 
     async def read(self, cursor: str, *, count: int, block: int | None) -> list[Entry]:
@@ -118,6 +125,8 @@ class MemoryStore:
         histories, forwards = rest[: len(batch.histories)], rest[len(batch.histories) :]
         if batch.read_from != self.cursor:
             raise CursorMovedError(self.cursor)
+        if batch.revision != str(max(self.begun)):
+            raise CursorMovedError("")
         taken = {OWN.status(*entity) for entity in self.corrupt}
         for key, expected in zip(statuses, batch.expected, strict=True):
             if self.statuses.get(key, "") != expected or key in taken:

@@ -1,9 +1,11 @@
 """What must hold of the real loop for any stream, wherever it is cut and whatever goes wrong."""
 
 import asyncio
-from itertools import cycle
+from collections.abc import Callable, Mapping
+from itertools import count, cycle
 from typing import NamedTuple
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as LostConnectionError
@@ -13,11 +15,14 @@ from status_tracker.engine.batch import Batch
 from status_tracker.engine.limits import Limits
 from status_tracker.engine.partition import Partition, Totals
 from status_tracker.metadata import Deployment
+from status_tracker.rules import Rules
 
 from tests.line import builder, deployed
-from tests.model import Model, canonical
+from tests.model import Document, Model, canonical
+from tests.unit.deployments import DEPLOYMENTS
+from tests.unit.deployments import Deployment as Rulebook
 from tests.unit.folding import text
-from tests.unit.memory import KEYS, OWN, MemoryStore, entry
+from tests.unit.memory import KEYS, OWN, MemoryStore, as_numbers, entry
 from tests.unit.streams import Scene, scenes, trials
 
 PARTITIONS = 2
@@ -29,15 +34,23 @@ HEALTHY, LOST_BEFORE, LOST_AFTER = range(3)
 class Server(MemoryStore):
     """Keys whose stream grows while it is read, and that are lost from time to time."""
 
-    def __init__(self, scene: Scene, arrivals: list[int], troubles: list[int]) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        arrivals: list[int],
+        troubles: list[int],
+        between: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__()
+        self._between = between
         self._waiting = [entry(each.data, each.id) for each in reversed(scene.stream)]
         self._arrivals = cycle(arrivals)
         self._troubles = cycle(troubles)
         self.drained = asyncio.Event()
 
     async def read(self, cursor: str, *, count: int, block: int | None) -> list[Entry]:
-        """Read entries; between two reads, more come."""
+        """Read entries; between two reads, more come, and what else is to happen then."""
+        self._between()
         for _ in range(min(next(self._arrivals), len(self._waiting))):
             self.entries.append(self._waiting.pop())
         found = await super().read(cursor, count=count, block=block)
@@ -113,20 +126,30 @@ def run(scene: Scene, circumstances: Circumstances) -> tuple[Server, Totals]:
     return asyncio.run(_run(scene, circumstances))
 
 
-async def _run(scene: Scene, circumstances: Circumstances) -> tuple[Server, Totals]:
+async def _run(
+    scene: Scene, circumstances: Circumstances, *, later: Rules | None = None, after: int = 0
+) -> tuple[Server, Totals]:
+    """Run; other rules are in force after so many reads, of which the first owner is told."""
     arrivals, troubles, owners, batch_entries, live_statuses = circumstances
     deployment = deployed(scene.deployment.rules, partitions=PARTITIONS)
+    reads = count()
 
-    async def as_it_was() -> Deployment:
+    async def agreed() -> Deployment:
         return deployment
 
-    server, totals = Server(scene, arrivals, troubles), Totals()
+    def between() -> None:
+        nonlocal deployment
+        if next(reads) == after and later is not None:
+            deployment = deployed(later, revision=2, partitions=PARTITIONS)
+            partitions[0].revise()
+
+    server, totals = Server(scene, arrivals, troubles, between), Totals()
     partitions = [
         Partition(
             0,
             server,
             builder(deployment, live_statuses=live_statuses),
-            as_it_was,
+            agreed,
             totals,
             backoff=Backoff("server", first_delay=0),
             limits=Limits(entries=batch_entries, size=10_000),
@@ -143,10 +166,12 @@ async def _run(scene: Scene, circumstances: Circumstances) -> tuple[Server, Tota
     return server, totals
 
 
-def modelled(scene: Scene) -> Model:
-    """Feed a stream to the model."""
+def modelled(scene: Scene, later: Mapping[str, Document] | None = None, begun: str = "") -> Model:
+    """Feed a stream to the model; after an entry it has other kinds."""
     model = Model(PARTITIONS, kinds=scene.deployment.kinds)
     for each in scene.stream:
+        if later is not None and as_numbers(each.id) > as_numbers(begun):
+            model.kinds = later
         model.apply(0, *each)
     return model
 
@@ -162,6 +187,22 @@ def test_what_is_written_is_what_the_contract_wants(
     """
     server, _ = run(scene, circumstances)
     compare(server, modelled(scene), scene.deployment.rules.history)
+
+
+@given(scenes(partitions=PARTITIONS), CIRCUMSTANCES, DEPLOYMENTS, st.integers(0, 12))
+@trials(200)
+def test_no_batch_is_folded_across_a_change_of_the_rules(
+    scene: Scene, circumstances: Circumstances, other: Rulebook, after: int
+) -> None:
+    """Every entry counts by the rules that its partition went by, whoever read it ahead.
+
+    An owner that has not heard of them is told by its commit.
+    """
+    later = msgspec.structs.replace(other.rules, history=scene.deployment.rules.history)
+    server, _ = asyncio.run(_run(scene, circumstances, later=later, after=after))
+    begun = server.begun.get(2)
+    model = modelled(scene) if begun is None else modelled(scene, other.kinds, begun)
+    compare(server, model, scene.deployment.rules.history)
 
 
 @given(scenes(partitions=PARTITIONS), st.sampled_from([1, 10, 1000]))

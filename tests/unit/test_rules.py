@@ -1,18 +1,22 @@
 """The rules: the contract's tables, and the refusal of all that cannot work."""
 
 import re
+import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given
 from status_tracker.decode import Decoder
 from status_tracker.errors import ConfigError
 from status_tracker.lifecycle import Edge, Lifecycle
 from status_tracker.models import Rejection, Update
-from status_tracker.rules import load_rules
+from status_tracker.rules import differences, in_words, load_rules, parse_rules, rules_json
 from status_tracker.settings import default_file
 
 from tests.model import INITIAL, MAX_RETRIES, PHASES, RESTARTS, RETRIES, SUCCESS, TERMINAL
 from tests.model import TRANSITIONS as PLAIN
+from tests.unit.deployments import DEPLOYMENTS, Deployment
 
 DEFAULTS = default_file("rules.toml").read_text()
 LIMITS = b'max_clock_skew = "60s"\nclock_skew = "1s"\nmax_event_bytes = "64KiB"\n'
@@ -294,3 +298,36 @@ def test_the_examples_of_a_kind_of_one_s_own_are_rules(tmp_path: Path) -> None:
         assert list(kinds) == ["task", "asset", "export"]
         found.append(kinds["export"])
     assert found[0] == found[1]
+
+
+@given(DEPLOYMENTS)
+def test_rules_are_read_back_as_they_were_written(deployment: Deployment) -> None:
+    """What the meta key holds is what the file said, for whoever reads it."""
+    text = rules_json(deployment.rules)
+    read = parse_rules(msgspec.json.decode(text))
+    assert read == deployment.rules
+    assert rules_json(read) == text
+    assert differences(read, deployment.rules) == []
+
+
+@given(DEPLOYMENTS, DEPLOYMENTS)
+def test_rules_differ_where_they_say_so(one: Deployment, other: Deployment) -> None:
+    """No difference is left out, and each has two sides."""
+    found = differences(one.rules, other.rules)
+    assert (found == []) is (one.rules == other.rules)
+    assert all(each.before != each.after for each in found)
+    back = differences(other.rules, one.rules)
+    assert {each.key for each in back} == {each.key for each in found}
+
+
+def test_differences_are_told_by_the_file_s_keys() -> None:
+    """An operator finds each in the file."""
+    text = DEFAULTS.replace("max_retries = 3 ", "max_retries = 7 ").replace('"60s"', '"90s"')
+    text = text.replace('ready = ["deleting"]\n', "").replace("[task", "[job")
+    found = differences(parse_rules(tomllib.loads(DEFAULTS)), parse_rules(tomllib.loads(text)))
+    assert [(each.key, in_words(each.before), in_words(each.after)) for each in found] == [
+        ("max_clock_skew", "1m", "90s"),
+        ("asset.transitions.ready", "deleting", "nothing"),
+        ("task", "pending, waiting, running, failed, completed, cancelled", "nothing"),
+        ("job", "nothing", "pending, waiting, running, failed, completed, cancelled"),
+    ]

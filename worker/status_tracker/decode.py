@@ -112,7 +112,9 @@ class Decoder:
     """Decodes the updates of the kinds that there are."""
 
     def __init__(self, rules: Rules) -> None:
-        self.updates = {kind: _update_struct(kind, life) for kind, life in rules.kinds.items()}
+        self.updates: dict[str, type[Update]] = {
+            kind: _update_struct(kind, life) for kind, life in rules.kinds.items()
+        }
         """The struct that the updates of each kind become."""
         self._kinds = rules.kinds
         self._max_event_bytes = rules.max_event_bytes

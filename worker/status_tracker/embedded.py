@@ -21,7 +21,7 @@ from redis.retry import Retry
 
 from status_tracker.errors import ConfigError
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 

@@ -50,7 +50,7 @@ class Fold:
 
     def __init__(self, kind: str, rules: Rules) -> None:
         lifecycle = rules.kinds[kind]
-        self.initial = lifecycle.initial
+        self.initial: frozenset[str] = lifecycle.initial
         self._terminal = lifecycle.terminal
         self._success = lifecycle.success
         self._edges = lifecycle.edges

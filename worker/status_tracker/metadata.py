@@ -131,9 +131,13 @@ async def ensure_deployment(
     fields = await _read(client, key)
     _compare(key, wanted, fields)
     while lacking := _lacking(key, fields, rules, known):
-        await _check_partitions(client, key, prefix, partitions, int(lacking["revision"]))
-        agreed = suited | fields | wanted | {"version": VERSION} | lacking
-        fields = await amend(client, meta=key, seen=fields, fields=agreed)
+        lost = await _lost_rules(client, key, prefix, partitions, known)
+        seen, fields = fields, await _read(client, key)
+        if fields == seen:
+            if lost is not None:
+                raise lost
+            agreed = suited | fields | wanted | {"version": VERSION} | lacking
+            fields = await amend(client, meta=key, seen=fields, fields=agreed)
         _compare(key, wanted, fields)  # somebody else may have been first
     deployment = deployment_of(prefix, fields)
     if is_cluster and deployment.keys.layout == "single":
@@ -203,20 +207,22 @@ def _as_fields(revision: int, texts: Mapping[int, str]) -> dict[str, str]:
     return fields | {"revision": str(revision), "rules": texts[revision]}
 
 
-async def _check_partitions(
-    client: Client, key: str, prefix: str, partitions: int, revision: int
-) -> None:
-    """Refuse to write rules that are older than those which a partition goes by."""
+async def _lost_rules(
+    client: Client, key: str, prefix: str, partitions: int, known: Deployment | None
+) -> RulesLostError | None:
+    """Return an error where a partition goes by rules that are later than those that are known."""
+    revision = 0 if known is None else known.revision
     hashes = [Keys(prefix, "single").partition(each).partition for each in range(partitions)]
     replies = await client.execute_all([("HGET", each, "revision") for each in hashes])
     for name, reply in zip(hashes, checked(replies), strict=True):
         held = _number(decoded(reply or b""))
         if held > revision:
-            raise RulesLostError(
+            return RulesLostError(
                 f"{key} was lost, but {name} goes by revision {held} of the rules: a worker that "
                 f"still runs writes it back; else restore {key}, or, to begin again with revision "
                 "1, delete the field revision of every such hash"
             )
+    return None
 
 
 async def _check_server(client: Client) -> bool:

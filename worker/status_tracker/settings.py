@@ -16,7 +16,7 @@ from status_tracker.text import shortened
 from status_tracker.toml import read_toml
 from status_tracker.units import Bytes, Milliseconds, quantity
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX = "STATUS_"
 

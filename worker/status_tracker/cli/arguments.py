@@ -6,6 +6,7 @@ from typing import Any
 import click
 import msgspec
 
+from status_tracker.cli.options import Decorator
 from status_tracker.decode import invalid_id
 from status_tracker.models import Progress
 from status_tracker.text import escaped, shortened
@@ -75,10 +76,13 @@ class Share(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
         return share
 
 
-TEXT, ENTITY_ID, DURATION, PROGRESS = Text(), EntityId(), Duration(), Share()
+TEXT: Text = Text()
+ENTITY_ID: EntityId = EntityId()
+DURATION: Duration = Duration()
+PROGRESS: Share = Share()
 
-kind_argument = click.argument("kind", type=TEXT)
-id_argument = click.argument("entity_id", metavar="ID", type=ENTITY_ID)
+kind_argument: Decorator = click.argument("kind", type=TEXT)
+id_argument: Decorator = click.argument("entity_id", metavar="ID", type=ENTITY_ID)
 
 
 def update_options(function: Callable[..., Any]) -> Callable[..., Any]:

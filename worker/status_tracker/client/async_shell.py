@@ -18,7 +18,7 @@ from status_tracker.client.operations import (
     Receive,
     Request,
 )
-from status_tracker.client.sync_shell import HasUrl, is_moved
+from status_tracker.client.sync_shell import HasUrl, places_moved
 from status_tracker.connection.client import UNREACHABLE, Client, Command
 from status_tracker.connection.cluster import Address, Cluster
 from status_tracker.connection.server import Server
@@ -32,7 +32,7 @@ from status_tracker.errors import UnavailableError
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 AsyncSource = str | HasUrl | redis.asyncio.Redis | redis.asyncio.RedisCluster
 """A URL, settings, or a client that the user has already."""
@@ -46,17 +46,25 @@ class AsyncShell:
     """Drives operations, in one event loop."""
 
     def __init__(self, source: AsyncSource) -> None:
+        # A Sentinel's client is looked at for the master, and must not go away.
+        self._source = source
         self._url = source if isinstance(source, str) else getattr(source, "redis_url", None)
-        self.where = without_secrets(self._url) if self._url else "redis"
+        self.where: str = without_secrets(self._url) if self._url else "redis"
         self._client, timeout = _client(source, self._url)
         self._blocks_for = block_within(timeout)
         self._room = asyncio.Semaphore(MOST_AT_ONCE)
 
-    async def run(self, operation: Operation[T]) -> T:
-        """Drive an operation to its end; return its result, or raise its error."""
+    async def run(self, operation: Operation[T], ended: asyncio.Event | None = None) -> T:
+        """Drive an operation to its end; return its result, or raise its error.
+
+        Where it is to end earlier, `ended` says so, too: in Python 3.11, `asyncio.wait_for`, in
+        which redis-py asks Sentinels, may swallow a cancellation.
+        """
         try:
             request = next(operation)
             while True:
+                if ended is not None and ended.is_set():
+                    raise asyncio.CancelledError
                 try:
                     answer = await self._answer(request)
                 except Exception as error:  # noqa: BLE001 - the operation's to handle
@@ -92,10 +100,14 @@ class AsyncShell:
         """Return the replies, with errors in the place of replies; `waits` for one that blocks."""
         async with nullcontext() if waits else self._room:
             replies = await self._execute(commands)
-            if self._url and not self._client.is_cluster and any(map(is_moved, replies)):
+            moved = [] if self._client.is_cluster else places_moved(replies)
+            if moved and self._url:
+                # Those of its own slots the node has done.
                 single, self._client = self._client, connect_cluster(self._url)
                 await single.close()
-                replies = await self._execute(commands)
+                again = await self._execute([commands[place] for place in moved])
+                for place, reply in zip(moved, again, strict=True):
+                    replies[place] = reply
             return replies
 
     async def _execute(self, commands: list[Command]) -> list[Any]:
@@ -131,11 +143,13 @@ class _Task:
 
     def __init__(self, shell: AsyncShell, operation: Operation[None], name: str) -> None:
         self._name = name
-        self._task = started(shell.run(operation), f"status-tracker {name}")
+        self._ended = asyncio.Event()
+        self._task = started(shell.run(operation, self._ended), f"status-tracker {name}")
         self._task.add_done_callback(self._tell)
 
     def stop(self) -> None:
         """End it."""
+        self._ended.set()
         self._task.cancel()
 
     def _tell(self, task: asyncio.Task[None]) -> None:
@@ -191,10 +205,20 @@ def _client(source: AsyncSource, url: str | None) -> tuple[Client, float | None]
         return _cluster(source), source.connection_kwargs.get("socket_timeout")
     if isinstance(source, redis.asyncio.Redis):
         pool = source.connection_pool
-        return Server(pool), pool.connection_kwargs.get("socket_timeout")
+        options = pool.connection_kwargs
+        return _server(pool.connection_class, options), options.get("socket_timeout")
     raise TypeError(
         f"{type(source).__name__}: give a URL, settings, a redis.asyncio.Redis or RedisCluster"
     )
+
+
+def _server(connection_class: Any, options: Mapping[str, Any]) -> Server:
+    """Return our client that connects as a user's does, but has its replies as bytes.
+
+    Its connections are beside those of the user's pool.
+    """
+    raw = {**options, "decode_responses": False}
+    return Server(redis.asyncio.ConnectionPool(connection_class, **raw))
 
 
 def _cluster(client: redis.asyncio.RedisCluster) -> Cluster:
@@ -205,7 +229,6 @@ def _cluster(client: redis.asyncio.RedisCluster) -> Cluster:
 
     def node(address: Address) -> Server:
         host, port = manager.address_remap(address) if manager.address_remap else address
-        options = {**own, "host": host, "port": port}
-        return Server(redis.asyncio.ConnectionPool(seeds[0].connection_class, **options))
+        return _server(seeds[0].connection_class, {**own, "host": host, "port": port})
 
     return Cluster([(each.host, int(each.port)) for each in seeds], node)

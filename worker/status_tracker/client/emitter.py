@@ -68,21 +68,21 @@ class Emitter:
 
     def task(
         self,
-        entity_id: str,
+        id: str,
         phase: str,
         **fields: Unpack[Fields],
     ) -> str:
         """Say in which phase a task is; return the ID of the stream's entry."""
-        return self.emit("task", entity_id, phase, **fields)
+        return self.emit("task", id, phase, **fields)
 
     def asset(
         self,
-        entity_id: str,
+        id: str,
         phase: str,
         **fields: Unpack[Fields],
     ) -> str:
         """Say in which phase an asset is; return the ID of the stream's entry."""
-        return self.emit("asset", entity_id, phase, **fields)
+        return self.emit("asset", id, phase, **fields)
 
     @overload
     def emit(self, kind: Update, /) -> str: ...
@@ -91,16 +91,16 @@ class Emitter:
     def emit(
         self,
         kind: str,
-        entity_id: str,
+        id: str,
         phase: str,
         **fields: Unpack[Fields],
     ) -> str: ...
 
     def emit(
-        self, kind: str | Update, entity_id: str = "", phase: str = "", **fields: Unpack[Fields]
+        self, kind: str | Update, id: str = "", phase: str = "", **fields: Unpack[Fields]
     ) -> str:
         """Say in which phase an entity is, by a struct or by names; return the entry's ID."""
-        return self._shell.run(self._emitting.emit(given(kind, entity_id, phase, fields)))
+        return self._shell.run(self._emitting.emit(given(kind, id, phase, fields)))
 
     def emit_many(
         self,
@@ -117,7 +117,7 @@ class Emitter:
 
     def report(
         self,
-        entity_id: str,
+        id: str,
         *,
         kind: str = "task",
         running: str = "running",
@@ -138,7 +138,7 @@ class Emitter:
         """
         reporting = Reporting(
             self._outbox,
-            Entity(kind, entity_id),
+            Entity(kind, id),
             Phases(running, completed, failed),
             Pace(every, step, heartbeat),
             attempt=attempt,
@@ -189,21 +189,21 @@ class AsyncEmitter:
 
     async def task(
         self,
-        entity_id: str,
+        id: str,
         phase: str,
         **fields: Unpack[Fields],
     ) -> str:
         """Say in which phase a task is; return the ID of the stream's entry."""
-        return await self.emit("task", entity_id, phase, **fields)
+        return await self.emit("task", id, phase, **fields)
 
     async def asset(
         self,
-        entity_id: str,
+        id: str,
         phase: str,
         **fields: Unpack[Fields],
     ) -> str:
         """Say in which phase an asset is; return the ID of the stream's entry."""
-        return await self.emit("asset", entity_id, phase, **fields)
+        return await self.emit("asset", id, phase, **fields)
 
     @overload
     async def emit(self, kind: Update, /) -> str: ...
@@ -212,16 +212,16 @@ class AsyncEmitter:
     async def emit(
         self,
         kind: str,
-        entity_id: str,
+        id: str,
         phase: str,
         **fields: Unpack[Fields],
     ) -> str: ...
 
     async def emit(
-        self, kind: str | Update, entity_id: str = "", phase: str = "", **fields: Unpack[Fields]
+        self, kind: str | Update, id: str = "", phase: str = "", **fields: Unpack[Fields]
     ) -> str:
         """Say in which phase an entity is, by a struct or by names; return the entry's ID."""
-        return await self._shell.run(self._emitting.emit(given(kind, entity_id, phase, fields)))
+        return await self._shell.run(self._emitting.emit(given(kind, id, phase, fields)))
 
     async def emit_many(
         self,
@@ -234,7 +234,7 @@ class AsyncEmitter:
 
     def report(
         self,
-        entity_id: str,
+        id: str,
         *,
         kind: str = "task",
         running: str = "running",
@@ -250,7 +250,7 @@ class AsyncEmitter:
         """Return what reports a piece of work, for an `async with` block; see `Emitter.report`."""
         reporting = Reporting(
             self._outbox,
-            Entity(kind, entity_id),
+            Entity(kind, id),
             Phases(running, completed, failed),
             Pace(every, step, heartbeat),
             attempt=attempt,
@@ -274,8 +274,8 @@ class AsyncEmitter:
         await self.close()
 
 
-def given(kind: str | Update, entity_id: str, phase: str, fields: Fields) -> Document:
+def given(kind: str | Update, id: str, phase: str, fields: Fields) -> Document:
     """Return the update in the arguments of `emit`."""
     if isinstance(kind, Update):
         return fields_from(kind)
-    return fields_of(kind, entity_id, phase, **fields)
+    return fields_of(kind, id, phase, **fields)

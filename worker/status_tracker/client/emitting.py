@@ -145,10 +145,11 @@ class Emitting:
         `BacklogError`, and `UnavailableError` where the server cannot be used for so long.
         """
         keys = (yield from self._site.get()).keys
+        events = {number: keys.events(number) for number in {each.partition for each in batch}}
         if self._options.max_backlog is not None:
-            for number in {emission.partition for emission in batch}:
-                yield from self._await_room(number, keys.events(number))
-        streams = [keys.events(emission.partition) for emission in batch]
+            for number, stream in events.items():
+                yield from self._await_room(number, stream)
+        streams = [events[emission.partition] for emission in batch]
         found: list[bytes | None] = [None] * len(batch)
         tries = Tries(self._options.retry_for if within is None else within)
         # By stream: each has one WAIT, on the connection of what stands before it.

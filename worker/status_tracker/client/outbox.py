@@ -23,7 +23,7 @@ from status_tracker.lifecycle import Lifecycle
 from status_tracker.models import Status
 from status_tracker.text import listed
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 MOST = 10_000
 """Reports that are kept: some MB. Those after them are dropped, and that is logged."""

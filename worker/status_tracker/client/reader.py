@@ -1,6 +1,6 @@
 """`StatusReader` and `AsyncStatusReader`: what a dashboard asks."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterable
 from typing import Self
 
 from status_tracker.client.async_shell import AsyncShell, AsyncSource
@@ -40,17 +40,17 @@ class StatusReader:
         self._reading = Reading(Site(prefix_of(source, prefix), retry_for), retry_for)
         self._hub = Hub(self._shell, self._reading)
 
-    def task(self, entity_id: str) -> Status | None:
+    def task(self, id: str) -> Status | None:
         """Return the status of a task; None where it has none."""
-        return self.get("task", entity_id)
+        return self.get("task", id)
 
-    def asset(self, entity_id: str) -> Status | None:
+    def asset(self, id: str) -> Status | None:
         """Return the status of an asset; None where it has none."""
-        return self.get("asset", entity_id)
+        return self.get("asset", id)
 
-    def get(self, kind: str, entity_id: str) -> Status | None:
+    def get(self, kind: str, id: str) -> Status | None:
         """Return the status of an entity; None where it has none."""
-        return self._shell.run(self._reading.get(kind, entity_id))
+        return self._shell.run(self._reading.get(kind, id))
 
     def get_many(self, kind: str, ids: Iterable[str]) -> dict[str, Status | None]:
         """Return the statuses of entities by their ids, in one round trip."""
@@ -85,9 +85,9 @@ class StatusReader:
         """Return how many entities are in each phase, in the order of the rules."""
         return self._shell.run(self._reading.counts(kind))
 
-    def history(self, kind: str, entity_id: str) -> History:
+    def history(self, kind: str, id: str) -> History:
         """Return the last changes of an entity, the newest first, as many as the rules keep."""
-        return self._shell.run(self._reading.history(kind, entity_id))
+        return self._shell.run(self._reading.history(kind, id))
 
     def rejected(
         self, *, reason: str | None = None, limit: int = 100, after: str | None = None
@@ -103,7 +103,7 @@ class StatusReader:
         """Return all entities of a kind, and the token with which `changes` keeps them up."""
         return self._shell.run(self._reading.snapshot(kind))
 
-    def changes(self, after: str | None = None) -> Iterator[FeedEvent]:
+    def changes(self, after: str | None = None) -> Generator[FeedEvent, None, None]:
         """Yield what changes, without an end, from a token on, or else from when it is begun.
 
         It waits out outages. In the layout `cluster` the order is kept for each entity. Raises
@@ -120,7 +120,7 @@ class StatusReader:
     def wait(
         self,
         kind: str,
-        entity_id: str,
+        id: str,
         *,
         until: str | Iterable[str] = "settled",
         timeout: float | None = None,
@@ -129,7 +129,7 @@ class StatusReader:
 
         With `timeout=0` it looks once. Raises `TimeoutError`.
         """
-        return self._shell.run(self._hub.wait(kind, entity_id, until, timeout))
+        return self._shell.run(self._hub.wait(kind, id, until, timeout))
 
     def close(self) -> None:
         """Close all connections of its own; a client that was given stays open."""
@@ -156,17 +156,17 @@ class AsyncStatusReader:
         self._reading = Reading(Site(prefix_of(source, prefix), retry_for), retry_for)
         self._hub = Hub(self._shell, self._reading)
 
-    async def task(self, entity_id: str) -> Status | None:
+    async def task(self, id: str) -> Status | None:
         """Return the status of a task; None where it has none."""
-        return await self.get("task", entity_id)
+        return await self.get("task", id)
 
-    async def asset(self, entity_id: str) -> Status | None:
+    async def asset(self, id: str) -> Status | None:
         """Return the status of an asset; None where it has none."""
-        return await self.get("asset", entity_id)
+        return await self.get("asset", id)
 
-    async def get(self, kind: str, entity_id: str) -> Status | None:
+    async def get(self, kind: str, id: str) -> Status | None:
         """Return the status of an entity; None where it has none."""
-        return await self._shell.run(self._reading.get(kind, entity_id))
+        return await self._shell.run(self._reading.get(kind, id))
 
     async def get_many(self, kind: str, ids: Iterable[str]) -> dict[str, Status | None]:
         """Return the statuses of entities by their ids, in one round trip."""
@@ -193,9 +193,9 @@ class AsyncStatusReader:
         """Return how many entities are in each phase, in the order of the rules."""
         return await self._shell.run(self._reading.counts(kind))
 
-    async def history(self, kind: str, entity_id: str) -> History:
+    async def history(self, kind: str, id: str) -> History:
         """Return the last changes of an entity, the newest first, as many as the rules keep."""
-        return await self._shell.run(self._reading.history(kind, entity_id))
+        return await self._shell.run(self._reading.history(kind, id))
 
     async def rejected(
         self, *, reason: str | None = None, limit: int = 100, after: str | None = None
@@ -212,7 +212,7 @@ class AsyncStatusReader:
         """Return all entities of a kind, and the token with which `changes` keeps them up."""
         return await self._shell.run(self._reading.snapshot(kind))
 
-    async def changes(self, after: str | None = None) -> AsyncIterator[FeedEvent]:
+    async def changes(self, after: str | None = None) -> AsyncGenerator[FeedEvent, None]:
         """Yield what changes, without an end; see `StatusReader.changes`."""
         changes = Changes(self._shell, self._reading, after)
         try:
@@ -225,13 +225,13 @@ class AsyncStatusReader:
     async def wait(
         self,
         kind: str,
-        entity_id: str,
+        id: str,
         *,
         until: str | Iterable[str] = "settled",
         timeout: float | None = None,  # noqa: ASYNC109 - the same as without await
     ) -> Status:
         """Return the status of an entity as soon as it is settled; see `StatusReader.wait`."""
-        return await self._shell.run(self._hub.wait(kind, entity_id, until, timeout))
+        return await self._shell.run(self._hub.wait(kind, id, until, timeout))
 
     async def close(self) -> None:
         """Close all connections of its own; a client that was given stays open."""

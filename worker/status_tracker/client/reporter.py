@@ -14,7 +14,7 @@ from status_tracker.client.sync_shell import SyncShell
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class TaskReporter:

@@ -4,7 +4,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, Protocol, TypeVar
 
@@ -32,7 +32,7 @@ from status_tracker.errors import UnavailableError
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class HasUrl(Protocol):
@@ -55,8 +55,10 @@ class SyncShell:
     """Drives operations; many threads may run one at a time each."""
 
     def __init__(self, source: Source) -> None:
+        # A Sentinel's client is looked at for the master, and must not go away.
+        self._source = source
         self._url = source if isinstance(source, str) else getattr(source, "redis_url", None)
-        self.where = without_secrets(self._url) if self._url else "redis"
+        self.where: str = without_secrets(self._url) if self._url else "redis"
         self._client, timeout = _client(source, self._url)
         self._blocks_for = block_within(timeout)
 
@@ -102,9 +104,13 @@ class SyncShell:
     def ask(self, commands: list[Command]) -> list[Any]:
         """Return the replies, with errors in the place of replies."""
         replies = self._client.execute_all(commands)
-        if self._url and not self._client.is_cluster and any(map(is_moved, replies)):
+        moved = [] if self._client.is_cluster else places_moved(replies)
+        if moved and self._url:
+            # Those of its own slots the node has done.
             self._become_cluster(self._url)
-            return self._client.execute_all(commands)
+            again = self._client.execute_all([commands[place] for place in moved])
+            for place, reply in zip(moved, again, strict=True):
+                replies[place] = reply
         return replies
 
     def _become_cluster(self, url: str) -> None:
@@ -206,11 +212,14 @@ class _Tail:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def is_moved(reply: Any) -> bool:
-    """Tell whether a reply says that the server is part of a cluster."""
-    return isinstance(reply, exceptions.MovedError) or (
-        isinstance(reply, exceptions.ResponseError) and str(reply).startswith("MOVED ")
-    )
+def places_moved(replies: Sequence[Any]) -> list[int]:
+    """Return which replies say that the server is one of a cluster, and not the right one."""
+    return [
+        place
+        for place, reply in enumerate(replies)
+        if isinstance(reply, exceptions.MovedError)
+        or (isinstance(reply, exceptions.ResponseError) and str(reply).startswith("MOVED "))
+    ]
 
 
 def _received(inbox: Any, seconds: float | None) -> Any:

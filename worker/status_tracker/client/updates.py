@@ -57,7 +57,7 @@ class Clock:
         return now / 1000
 
 
-clock = Clock()
+clock: Clock = Clock()
 """That of this process."""
 
 
@@ -96,14 +96,11 @@ def fields_from(update: Update | Mapping[str, Any]) -> Document:
     if isinstance(update, Update):
         others = {name: getattr(update, name) for name in NAMES}
         return fields_of(str(update.__struct_config__.tag), update.id, update.phase, **others)
+    others = dict(update)
     try:
-        return fields_of(update["kind"], update["id"], update["phase"], **_others(update))
+        return fields_of(others.pop("kind"), others.pop("id"), others.pop("phase"), **others)
     except KeyError as error:
         raise UpdateError(f"{error.args[0]}: missing", error.args[0]) from None
-
-
-def _others(update: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: update[name] for name in update if name not in ("kind", "id", "phase")}
 
 
 class Checker:

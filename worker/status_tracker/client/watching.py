@@ -31,7 +31,7 @@ from status_tracker.client.reading import Reading
 from status_tracker.errors import FeedGapError, UnavailableError
 from status_tracker.models import Change, Status
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 FOREVER = float("inf")
 

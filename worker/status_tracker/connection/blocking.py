@@ -56,7 +56,9 @@ class BlockingServer:
         try:
             connection = self._take()
             _connect(connection)
-            connection.send_packed_command(list(map(_packed, commands)), check_health=False)
+            # In one piece: redis-py sends each piece by itself.
+            packed = b"".join(map(_packed, commands))
+            connection.send_packed_command([packed], check_health=False)
             for _ in commands:
                 replies.append(_reply(connection))  # noqa: PERF401 - those before an error count
         except UNREACHABLE as error:
@@ -87,7 +89,8 @@ class BlockingServer:
             return self._idle.pop()
         except IndexError:
             # Beside those of the pool: they are not ours to keep, nor to count.
-            connection = self._pool.connection_class(**self._pool.connection_kwargs)
+            options = {**self._pool.connection_kwargs, "decode_responses": False}
+            connection = self._pool.connection_class(**options)
             self._all.add(connection)
             return connection
 
@@ -224,6 +227,6 @@ def _packed(command: Command) -> bytes:
 
 def _reply(connection: Any) -> Any:
     try:
-        return connection.read_response(disable_decoding=True)
+        return connection.read_response()
     except exceptions.ResponseError as error:
         return error

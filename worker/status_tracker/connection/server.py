@@ -104,7 +104,6 @@ def _packed(command: Command) -> bytes:
 
 async def _reply(connection: AbstractConnection) -> Any:
     try:
-        # As bytes, whatever a client that a user gave us would make of them.
-        return await connection.read_response(disable_decoding=True)
+        return await connection.read_response()
     except exceptions.ResponseError as error:
         return error

@@ -155,6 +155,7 @@ def blocking_cluster(url: str) -> redis.RedisCluster:
     hosts, own = _cluster_hosts(url, 0, _BLOCKING)
     nodes = [ClusterNode(host, port) for host, port in hosts]  # type: ignore[no-untyped-call]
     common = {**_options(own), **_ours_blocking, "ssl": own.connection_class is redis.SSLConnection}
+    common.pop("db", None)  # redis-py refuses it, also where it is 0
     return redis.RedisCluster(startup_nodes=nodes, require_full_coverage=False, **common)
 
 

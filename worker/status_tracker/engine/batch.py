@@ -103,14 +103,14 @@ class BatchBuilder:
     """Decodes and folds the entries of one partition, read by read, into the current batch."""
 
     def __init__(self, deployment: Deployment, cache: StatusCache, *, number: int) -> None:
-        self.deployment = deployment
+        self.deployment: Deployment = deployment
         self._cache = cache
         self._stream = deployment.keys.events(number)
         self._number = number
         # Batches for which every entity that is not known is loaded.
         self._pessimistic = 0
         self._go_by(deployment.rules)
-        self.batch = self._empty("0-0")
+        self.batch: Batch = self._empty("0-0")
 
     def restart(self, cursor: str, deployment: Deployment) -> None:
         """Begin at a cursor, by the rules in force, with nothing in memory.

@@ -61,7 +61,7 @@ class Reader:
     def __init__(self, stream: Stream, limits: Limits) -> None:
         self._stream = stream
         self._limits = limits
-        self.count = min(FIRST_COUNT, limits.entries)
+        self.count: int = min(FIRST_COUNT, limits.entries)
         """Entries that the next read asks for."""
         # Seconds that the last read took.
         self._took = 0.0

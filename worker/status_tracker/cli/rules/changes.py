@@ -10,12 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from status_tracker.cli.connect import connected
+from status_tracker.cli.options import Decorator
 from status_tracker.metadata import Deployment, read_deployment
 from status_tracker.rules import Difference, Rules, in_words, load_rules
 from status_tracker.settings import Settings, default_file
 from status_tracker.text import escaped
 
-file_argument = click.argument(
+file_argument: Decorator = click.argument(
     "file", type=click.Path(path_type=Path), required=False, metavar="[FILE]"
 )
 

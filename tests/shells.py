@@ -42,9 +42,11 @@ class Shell:
     """Makes emitters and readers of one kind, and closes them."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
         self._is_plain = name == "plain"
         self._runner = asyncio.Runner()
         self._made: list[Any] = []
+        self._clients: list[Any] = []
 
     def reader(self, source: Any, **options: Any) -> Any:
         """Return a reader."""
@@ -63,10 +65,19 @@ class Shell:
         kind: Any = redis.RedisCluster if self._is_plain else redis.asyncio.RedisCluster
         return kind(host="127.0.0.1", port=port, **options)
 
+    def closed_at_the_end(self, *clients: Any) -> None:
+        """Close clients of redis-py, too."""
+        self._clients += clients
+
     def close(self) -> None:
         """Close all that was made."""
         for each in self._made:
             each.close()
+        for client in self._clients:
+            if self._is_plain:
+                client.close()
+            else:
+                self._runner.run(client.aclose())
         self._runner.close()
 
     def _kept(self, kinds: tuple[Any, Any], source: Any, options: Any) -> Any:
