@@ -2,7 +2,7 @@
 
 import click
 import pytest
-from status_tracker.cli.arguments import PROGRESS
+from status_tracker.cli.arguments import share
 from status_tracker.cli.outcomes import Outcome, is_passed
 from status_tracker.cli.set import lines
 
@@ -10,7 +10,7 @@ from status_tracker.cli.set import lines
 @pytest.mark.parametrize(("text", "number"), [("1", 1), ("1.0", 1.0), ("0.25", 0.25)])
 def test_a_number_stays_as_it_was_written(text: str, number: float) -> None:
     """It is published in the form in which it came."""
-    found = PROGRESS.convert(text, None, None)
+    found = share(text)
     assert (found, type(found)) == (number, type(number))
 
 
@@ -20,7 +20,7 @@ def test_a_number_stays_as_it_was_written(text: str, number: float) -> None:
 def test_a_progress_that_is_none(text: str) -> None:
     """Nothing but a number from 0 to 1 is sent; what a terminal would obey is not repeated."""
     with pytest.raises(click.BadParameter, match="write a number from 0 to 1") as caught:
-        PROGRESS.convert(text, None, None)
+        share(text)
     assert caught.value.message.isprintable()
 
 

@@ -13,76 +13,49 @@ from status_tracker.text import escaped, shortened
 from status_tracker.units import duration
 
 
-class Text(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
-    """Text that a key or a document may hold."""
-
-    name = "text"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return it, where it is text."""
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            what = shortened(ascii(value))
-            self.fail(f"{what}: holds bytes that are no UTF-8 text; write others", param, ctx)
-        return str(value)
+def plain_text(value: str) -> str:
+    """Return what a key or a document may hold; raises `click.BadParameter` for bytes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        what = shortened(ascii(value))
+        raise click.BadParameter(
+            f"{what}: holds bytes that are no UTF-8 text; write others"
+        ) from None
+    return value
 
 
-class EntityId(Text):
-    """The id of an entity."""
-
-    name = "id"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return it, where it may be one."""
-        text = super().convert(value, param, ctx)
-        refused = invalid_id(text)
-        if refused:
-            self.fail(escaped(refused.detail), param, ctx)
-        return text
+def an_id(value: str) -> str:
+    """Return the id of an entity; raises `click.BadParameter` where it cannot be one."""
+    refused = invalid_id(plain_text(value))
+    if refused:
+        raise click.BadParameter(escaped(refused.detail))
+    return value
 
 
-class Duration(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
-    """A duration, as milliseconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return it, where it is one."""
-        if isinstance(value, int):
-            return value
-        try:
-            return duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+def milliseconds(value: str) -> int:
+    """Return a duration in milliseconds; raises `click.BadParameter`."""
+    try:
+        return duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
-class Share(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
-    """A progress, as JSON has numbers: it is published as it was written, 1 or 1.0."""
+def share(value: str) -> int | float:
+    """Return a progress, as JSON has numbers: it is published as it was written, 1 or 1.0.
 
-    name = "number"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | float:
-        """Return it, where it is one."""
-        if isinstance(value, int | float):
-            return value
-        try:
-            share: int | float = msgspec.json.decode(value, type=Progress)
-        except (msgspec.DecodeError, ValueError):
-            what = escaped(shortened(ascii(value)))
-            self.fail(f"{what}: write a number from 0 to 1, such as 0.5", param, ctx)
-        return share
+    Raises `click.BadParameter`.
+    """
+    try:
+        progress: int | float = msgspec.json.decode(value, type=Progress)
+    except (msgspec.DecodeError, ValueError):
+        what = escaped(shortened(ascii(value)))
+        raise click.BadParameter(f"{what}: write a number from 0 to 1, such as 0.5") from None
+    return progress
 
 
-TEXT: Text = Text()
-ENTITY_ID: EntityId = EntityId()
-DURATION: Duration = Duration()
-PROGRESS: Share = Share()
-
-kind_argument: Decorator = click.argument("kind", type=TEXT)
-id_argument: Decorator = click.argument("entity_id", metavar="ID", type=ENTITY_ID)
+kind_argument: Decorator = click.argument("kind", type=plain_text)
+id_argument: Decorator = click.argument("entity_id", metavar="ID", type=an_id)
 
 
 def update_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,8 +71,8 @@ def update_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--restart", is_flag=True, help="Begin again, with the count of retries back at 0."
         ),
-        click.option("--progress", type=PROGRESS, metavar="NUMBER", help="From 0 to 1."),
-        click.option("--error", type=TEXT, metavar="MESSAGE", help="The error message."),
+        click.option("--progress", type=share, metavar="NUMBER", help="From 0 to 1."),
+        click.option("--error", type=plain_text, metavar="MESSAGE", help="The error message."),
     ):
         function = option(function)
     return function

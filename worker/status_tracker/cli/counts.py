@@ -2,7 +2,7 @@
 
 import click
 
-from status_tracker.cli.arguments import TEXT
+from status_tracker.cli.arguments import plain_text
 from status_tracker.cli.connect import connection_options, reading
 from status_tracker.cli.exit_codes import EPILOG
 from status_tracker.cli.options import json_option
@@ -11,7 +11,7 @@ from status_tracker.settings import Settings
 
 
 @click.command("counts", epilog=EPILOG)
-@click.argument("kind", type=TEXT, required=False)
+@click.argument("kind", type=plain_text, required=False)
 @json_option
 @connection_options
 def command(settings: Settings, kind: str | None, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from status_tracker.cli.arguments import ENTITY_ID, TEXT, update_options
+from status_tracker.cli.arguments import an_id, plain_text, update_options
 from status_tracker.cli.connect import TRIED_FOR, connection_options, refusals
 from status_tracker.cli.exit_codes import EPILOG
 from status_tracker.cli.options import json_option
@@ -16,9 +16,9 @@ from status_tracker.settings import Settings
 
 
 @click.command("emit", epilog=EPILOG)
-@click.argument("kind", type=TEXT, required=False)
-@click.argument("entity_id", metavar="[ID]", type=ENTITY_ID, required=False)
-@click.argument("phase", type=TEXT, required=False)
+@click.argument("kind", type=plain_text, required=False)
+@click.argument("entity_id", metavar="[ID]", type=an_id, required=False)
+@click.argument("phase", type=plain_text, required=False)
 @update_options
 @click.option(
     "--updated-at", type=float, metavar="MS", help="When it was so: ms since the epoch; else now."

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from status_tracker.cli.arguments import ENTITY_ID, kind_argument
+from status_tracker.cli.arguments import an_id, kind_argument
 from status_tracker.cli.connect import connection_options, reading
 from status_tracker.cli.exit_codes import EPILOG
 from status_tracker.cli.options import json_option
@@ -14,7 +14,7 @@ from status_tracker.settings import Settings
 
 @click.command("get", epilog=EPILOG)
 @kind_argument
-@click.argument("ids", metavar="ID...", type=ENTITY_ID, nargs=-1, required=True)
+@click.argument("ids", metavar="ID...", type=an_id, nargs=-1, required=True)
 @json_option
 @connection_options
 def command(settings: Settings, kind: str, ids: tuple[str, ...], as_json: bool) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import click
 
-from status_tracker.cli.arguments import TEXT, kind_argument
+from status_tracker.cli.arguments import kind_argument, plain_text
 from status_tracker.cli.connect import connection_options, reading
 from status_tracker.cli.exit_codes import EPILOG
 from status_tracker.cli.options import json_option
@@ -19,8 +19,10 @@ PAGE = 1_000
 
 @click.command("list", epilog=EPILOG)
 @kind_argument
-@click.argument("phase", type=TEXT, required=False)
-@click.option("--id", "pattern", metavar="PATTERN", type=TEXT, help='Whose id fits: "export-*".')
+@click.argument("phase", type=plain_text, required=False)
+@click.option(
+    "--id", "pattern", metavar="PATTERN", type=plain_text, help="Whose id fits, as in Redis' KEYS."
+)
 @click.option("--oldest", is_flag=True, help="Those first that entered the phase first.")
 @click.option(
     "--limit",
@@ -43,8 +45,7 @@ def command(
 ) -> None:
     """Show the entities in a phase, or those whose id fits a pattern.
 
-    Those in a phase come by when they entered it, the newest first. A pattern is Redis' own: *
-    stands for any characters.
+    Those in a phase come by when they entered it, the newest first.
     """
     if (phase is None) == (pattern is None):
         raise click.UsageError("give a PHASE, or --id PATTERN")

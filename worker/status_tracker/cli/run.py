@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 def command(config: Path | None, embedded: bool, **options: Any) -> None:
     """Run a worker until Ctrl-C, SIGTERM or the end of its terminal.
 
-    Every setting and its default is in config/worker.toml; an environment variable STATUS_…
-    (STATUS_REDIS_URL) stands over the file, and an option over both.
+    Every setting and its default is in config/worker.toml; an environment variable, such as
+    STATUS_REDIS_URL, stands over the file, and an option over both.
     """
     if embedded and options["redis_url"]:
         raise click.UsageError(

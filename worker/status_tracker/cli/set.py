@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from status_tracker.cli.arguments import (
-    DURATION,
-    TEXT,
     id_argument,
     kind_argument,
+    milliseconds,
+    plain_text,
     update_options,
 )
 from status_tracker.cli.connect import TRIED_FOR, connection_options, refusals
@@ -28,11 +28,11 @@ from status_tracker.text import decoded, escaped
 @click.command("set", epilog=EPILOG)
 @kind_argument
 @id_argument
-@click.argument("phase", type=TEXT)
+@click.argument("phase", type=plain_text)
 @update_options
 @click.option(
     "--timeout",
-    type=DURATION,
+    type=milliseconds,
     default="10s",
     show_default=True,
     metavar="DURATION",

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from status_tracker.cli.arguments import DURATION, TEXT, id_argument, kind_argument
+from status_tracker.cli.arguments import id_argument, kind_argument, milliseconds, plain_text
 from status_tracker.cli.connect import connection_options, reading
 from status_tracker.cli.exit_codes import EPILOG
 from status_tracker.cli.options import json_option
@@ -19,11 +19,11 @@ from status_tracker.settings import Settings
 @click.option(
     "--until",
     metavar="PHASE",
-    type=TEXT,
+    type=plain_text,
     multiple=True,
     help="End well in this phase; may be given more than once. Else: in a success phase.",
 )
-@click.option("--timeout", type=DURATION, metavar="DURATION", help='How long at most ("90s").')
+@click.option("--timeout", type=milliseconds, metavar="DURATION", help='How long at most ("90s").')
 @json_option
 @connection_options
 def command(

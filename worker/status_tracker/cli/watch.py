@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from status_tracker.cancellation import cancelled, started, unless_stopped
-from status_tracker.cli.arguments import ENTITY_ID, TEXT
+from status_tracker.cli.arguments import an_id, plain_text
 from status_tracker.cli.connect import async_reading, connection_options
 from status_tracker.cli.exit_codes import EPILOG
 from status_tracker.cli.options import json_option
@@ -26,9 +26,9 @@ LOOK_EVERY = 0.5
 
 
 @click.command("watch", epilog=EPILOG)
-@click.argument("kind", type=TEXT, required=False)
-@click.argument("entity_id", metavar="[ID]", type=ENTITY_ID, required=False)
-@click.option("--after", metavar="TOKEN", type=TEXT, help="Go on after an event: its token.")
+@click.argument("kind", type=plain_text, required=False)
+@click.argument("entity_id", metavar="[ID]", type=an_id, required=False)
+@click.option("--after", metavar="TOKEN", type=plain_text, help="Go on after an event: its token.")
 @json_option
 @connection_options
 def command(

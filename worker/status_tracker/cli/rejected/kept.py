@@ -10,7 +10,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from status_tracker.cli.arguments import DURATION, ENTITY_ID, TEXT
+from status_tracker.cli.arguments import an_id, milliseconds, plain_text
 from status_tracker.cli.connect import TRIED_FOR
 from status_tracker.cli.outcomes import server_time
 from status_tracker.client.documents import Rejected, rejected_in
@@ -69,14 +69,14 @@ class Wanted(Struct, frozen=True, kw_only=True):
 def wanted_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that say which entries are meant, as `wanted`."""
 
-    @click.option("--reason", type=TEXT, help="Rejected for this reason.")
-    @click.option("--kind", type=TEXT, help="Of entities of this kind.")
-    @click.option("--id", "entity_id", metavar="ID", type=ENTITY_ID, help="Of this entity.")
+    @click.option("--reason", metavar="NAME", type=plain_text, help="Rejected for this reason.")
+    @click.option("--kind", metavar="NAME", type=plain_text, help="Of entities of this kind.")
+    @click.option("--id", "entity_id", metavar="ID", type=an_id, help="Of this entity.")
     @click.option(
-        "--older-than", type=DURATION, metavar="DURATION", help='Rejected before that: "24h".'
+        "--older-than", type=milliseconds, metavar="DURATION", help='Rejected before that: "24h".'
     )
     @click.option(
-        "--newer-than", type=DURATION, metavar="DURATION", help='Rejected since then: "10m".'
+        "--newer-than", type=milliseconds, metavar="DURATION", help='Rejected since then: "10m".'
     )
     @wraps(function)
     def command(
@@ -104,7 +104,7 @@ class Rejections:
     """What is kept of a deployment's rejected entries."""
 
     def __init__(self, settings: Settings) -> None:
-        self.shell = SyncShell(settings)
+        self.shell: SyncShell = SyncShell(settings)
         self.deployment: Deployment = self.shell.run(Site(settings.prefix, TRIED_FOR).get())
         numbers = range(self.deployment.partitions)
         if self.deployment.keys.layout == "single":

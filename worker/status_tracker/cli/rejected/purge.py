@@ -5,7 +5,7 @@ from itertools import islice
 
 import click
 
-from status_tracker.cli.arguments import TEXT
+from status_tracker.cli.arguments import plain_text
 from status_tracker.cli.connect import connection_options
 from status_tracker.cli.exit_codes import EPILOG
 from status_tracker.cli.options import json_option
@@ -17,7 +17,7 @@ AT_ONCE = 1_000
 
 
 @click.command("purge", epilog=EPILOG)
-@click.argument("entries", metavar="[ENTRY]...", type=TEXT, nargs=-1)
+@click.argument("entries", metavar="[ENTRY]...", type=plain_text, nargs=-1)
 @wanted_options
 @click.option("--yes", is_flag=True, help="Do it: without it, nothing is purged.")
 @json_option

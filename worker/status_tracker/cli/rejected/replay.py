@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from status_tracker.cli.arguments import DURATION, TEXT
+from status_tracker.cli.arguments import milliseconds, plain_text
 from status_tracker.cli.connect import connection_options
 from status_tracker.cli.exit_codes import EPILOG
 from status_tracker.cli.options import json_option
@@ -24,13 +24,13 @@ Judged = tuple[Kept, Verdict]
 
 
 @click.command("replay", epilog=EPILOG)
-@click.argument("entries", metavar="[ENTRY]...", type=TEXT, nargs=-1)
+@click.argument("entries", metavar="[ENTRY]...", type=plain_text, nargs=-1)
 @wanted_options
 @click.option("--dry-run", is_flag=True, help="Say what each would do now, and write nothing.")
 @click.option("--yes", is_flag=True, help="Purge what was sent again; without it, it stays.")
 @click.option(
     "--timeout",
-    type=DURATION,
+    type=milliseconds,
     default="10s",
     show_default=True,
     metavar="DURATION",

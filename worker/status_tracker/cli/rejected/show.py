@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from status_tracker.cli.arguments import TEXT
+from status_tracker.cli.arguments import plain_text
 from status_tracker.cli.connect import connection_options
 from status_tracker.cli.exit_codes import EPILOG
 from status_tracker.cli.options import json_option
@@ -16,7 +16,7 @@ from status_tracker.text import escaped
 
 
 @click.command("show", epilog=EPILOG)
-@click.argument("entries", metavar="ENTRY...", type=TEXT, nargs=-1, required=True)
+@click.argument("entries", metavar="ENTRY...", type=plain_text, nargs=-1, required=True)
 @json_option
 @connection_options
 def command(settings: Settings, entries: tuple[str, ...], as_json: bool) -> None:
