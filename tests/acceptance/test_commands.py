@@ -118,6 +118,7 @@ def test_what_is_refused_is_not_sent(site: Site) -> None:
             (["asset", "x", "waiting", "--restart"], "restart: asset counts no retries"),
             (["task", "x"], "give KIND, ID and PHASE, or --from-file FILE"),
             (["task", "x", "pending", "--resume"], "--resume: goes on with a file"),
+            (["--from-file", "-", "--progress", "0"], "the file says all"),
             (["--from-file", "-", "--resume"], "of standard input nothing is noted"),
         ):
             found = invoked("emit", *arguments, *site.options)

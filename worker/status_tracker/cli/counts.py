@@ -15,7 +15,10 @@ from status_tracker.settings import Settings
 @json_option
 @connection_options
 def command(settings: Settings, kind: str | None, as_json: bool) -> None:
-    """Show how many entities are in each phase, of a KIND or of all."""
+    """Show how many entities are in each phase, of a KIND or of all.
+
+    Example: status-tracker counts task
+    """
     with reading(settings) as reader:
         kinds = reader.rules().kinds if kind is None else (kind,)
         counts = {each: reader.counts(each) for each in kinds}

@@ -1,6 +1,6 @@
 """What every command says of the exit codes at the end of its `--help`."""
 
-EPILOG = """\b
+EPILOG = """
 Exit codes: 0 all is well; 1 the answer is no: the fleet is not well, an update was rejected, an
 entity is not there or did not end in success, rules differ, nothing was changed; 2 the command
 line is wrong; 65 a file that was to be sent is wrong; 69 the server cannot be used, or no worker

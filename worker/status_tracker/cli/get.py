@@ -21,6 +21,8 @@ def command(settings: Settings, kind: str, ids: tuple[str, ...], as_json: bool) 
     """Show the status of entities.
 
     The exit code is 1 when one of them has none.
+
+    Example: status-tracker get task export-17 export-18
     """
     with reading(settings) as reader:
         found = reader.get_many(kind, ids)

@@ -24,6 +24,8 @@ def command(settings: Settings, kind: str, entity_id: str, as_json: bool) -> Non
     """Show the last changes of an entity, the newest first, as many as the rules keep.
 
     The exit code is 1 when there are none.
+
+    Example: status-tracker history task export-17
     """
     with reading(settings) as reader:
         changes = reader.history(kind, entity_id)

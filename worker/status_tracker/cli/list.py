@@ -27,6 +27,7 @@ PAGE = 1_000
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
+    metavar="N",
     default=100,
     show_default=True,
     help="How many at most; 0 for all.",
@@ -46,6 +47,8 @@ def command(
     """Show the entities in a phase, or those whose id fits a pattern.
 
     Those in a phase come by when they entered it, the newest first.
+
+    Example: status-tracker list task failed --limit 20
     """
     if (phase is None) == (pattern is None):
         raise click.UsageError("give a PHASE, or --id PATTERN")

@@ -30,6 +30,8 @@ def command(settings: Settings, what: str, rules: Path | None) -> None:
 
     WHAT is update, status or change, for a JSON Schema (2020-12), or asyncapi, for all streams and
     keys of the deployment (AsyncAPI 3).
+
+    Example: status-tracker schema update
     """
     deployment = asyncio.run(_deployment(settings)) if rules is None else _planned(settings, rules)
     if what in SCHEMAS:

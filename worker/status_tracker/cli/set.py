@@ -53,6 +53,8 @@ def command(
 
     It is an update like any other: it goes through the stream, and the deployment's rules hold for
     it. The exit code is 1 when it was rejected.
+
+    Example: status-tracker set task export-17 cancelled --error "not needed"
     """
     shell = SyncShell(settings)
     try:

@@ -39,6 +39,8 @@ def command(
 
     It prints the phase in which the entity is then. The exit code is 0 in a success phase, 1
     in another one in which entities settle, and 124 when the time is up.
+
+    Example: status-tracker wait task export-17 --timeout 90s
     """
     with reading(settings) as reader:
         lifecycle = reader.rules().kinds.get(kind)

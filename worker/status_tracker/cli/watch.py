@@ -43,6 +43,8 @@ def command(
     Without an ID, all of a KIND are meant, and without that, of all kinds. Of one entity, the
     progress is shown, too. With --json, each event has the token with which
     --after goes on after it.
+
+    Example: status-tracker watch task export-17
     """
     if entity_id is not None and after is not None:
         raise click.UsageError("--after: the status of one entity is looked at; leave it out")

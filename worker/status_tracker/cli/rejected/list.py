@@ -34,6 +34,7 @@ class Group(Struct, rename="camel"):
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
+    metavar="N",
     default=100,
     show_default=True,
     help="With --each: how many at most, the oldest first; 0 for all.",
@@ -42,7 +43,10 @@ class Group(Struct, rename="camel"):
 @json_option
 @connection_options
 def command(settings: Settings, wanted: Wanted, each: bool, limit: int, as_json: bool) -> None:
-    """Show what was rejected: how many for which reason, or each."""
+    """Show what was rejected: how many for which reason, or each.
+
+    Example: status-tracker rejected list --newer-than 1h
+    """
     with Rejections(settings) as rejections:
         if each:
             found = islice(rejections.find(wanted), limit or None)

@@ -27,6 +27,8 @@ def command(settings: Settings, wanted: Wanted, yes: bool, as_json: bool) -> Non
 
     Those are meant that are named, or that the options say. Without --yes it says how many
     there are, and the exit code is 1.
+
+    Example: status-tracker rejected purge --reason stale --older-than 24h --yes
     """
     with Rejections(settings) as rejections:
         found = rejections.find(wanted)

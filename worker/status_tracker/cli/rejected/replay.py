@@ -52,6 +52,8 @@ def command(
     The oldest comes first. Those are meant that are named, or that the options say. What the
     rules refuse whatever the status is, and what is not kept whole, is left. The exit code is
     1 when one was not applied.
+
+    Example: status-tracker rejected replay --reason future --dry-run
     """
     if dry_run and yes:
         raise click.UsageError("--dry-run and --yes: give one of them")

@@ -23,6 +23,8 @@ def command(settings: Settings, entries: tuple[str, ...], as_json: bool) -> None
     """Show entries with all that is kept of them.
 
     list --each tells what they are called.
+
+    Example: status-tracker rejected show 1700000000000-0
     """
     with Rejections(settings) as rejections:
         found = list(rejections.find(Wanted(entries=entries)))
