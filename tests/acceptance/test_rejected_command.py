@@ -61,7 +61,7 @@ class Site:
         self.client.xadd(events, {"step": "1"})
         self.client.xadd(events, {"data": update("big", "pending", errorMessage="x" * 70_000)})
         steps: list[tuple[str, str, int, dict[str, Any]]] = [
-            (ENTITY["future"], "pending", now + 61_000, {}),
+            (ENTITY["future"], "pending", now + 3_600_000, {}),
             (ENTITY["corrupt"], "pending", NOW, {}),
             (ENTITY["unknown"], "running", NOW, {}),
             (ENTITY["unknown"], "waiting", NOW + 1, {}),

@@ -76,3 +76,15 @@ def update_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         function = option(function)
     return function
+
+
+def timeout_option(what: str) -> Decorator:
+    """Return the option that says how long workers have to read something."""
+    return click.option(
+        "--timeout",
+        type=milliseconds,
+        metavar="DURATION",
+        default="10s",
+        show_default=True,
+        help=f'How long a worker has to read {what} ("500ms", "10s").',
+    )

@@ -14,6 +14,7 @@ from status_tracker.connection.client import UNAVAILABLE, Client
 from status_tracker.connection.url import reach, without_secrets
 from status_tracker.embedded import running_server
 from status_tracker.errors import UnavailableError
+from status_tracker.metadata import Deployment, read_deployment
 from status_tracker.settings import Settings, load_settings
 from status_tracker.text import escaped
 
@@ -61,6 +62,12 @@ async def connected(settings: Settings) -> AsyncIterator[Client]:
             await client.close()
     except UNAVAILABLE as error:
         raise UnavailableError(f"{without_secrets(settings.redis_url)}: {error}") from None
+
+
+async def deployment_of(settings: Settings) -> Deployment:
+    """Return the deployment; raises `ConfigError` and `UnavailableError`."""
+    async with connected(settings) as client:
+        return await read_deployment(client, settings.prefix)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import click
 from status_tracker.cli.arguments import kind_argument, plain_text
 from status_tracker.cli.connect import connection_options, reading
 from status_tracker.cli.exit_codes import EPILOG
-from status_tracker.cli.options import json_option
+from status_tracker.cli.options import json_option, limit_option
 from status_tracker.cli.show import print_json, print_rows, status_cells, status_document
 from status_tracker.client.reader import StatusReader
 from status_tracker.models import Status
@@ -24,14 +24,7 @@ PAGE = 1_000
     "--id", "pattern", metavar="PATTERN", type=plain_text, help="Whose id fits, as in Redis' KEYS."
 )
 @click.option("--oldest", is_flag=True, help="Those first that entered the phase first.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=0),
-    metavar="N",
-    default=100,
-    show_default=True,
-    help="How many at most; 0 for all.",
-)
+@limit_option("How many at most")
 @json_option
 @connection_options
 def command(

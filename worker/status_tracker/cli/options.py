@@ -35,3 +35,15 @@ rules_option: Decorator = click.option(
     help="The kinds, and which phase may follow which, as TOML: what is in force, or was.",
 )
 yes_option: Decorator = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def limit_option(what: str) -> Decorator:
+    """Return the option that says how many of something are shown."""
+    return click.option(
+        "--limit",
+        type=click.IntRange(min=0),
+        metavar="N",
+        default=100,
+        show_default=True,
+        help=f"{what}; 0 for all.",
+    )

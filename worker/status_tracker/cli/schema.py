@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 import msgspec
 
-from status_tracker.cli.connect import connected, connection_options
+from status_tracker.cli.connect import connection_options, deployment_of
 from status_tracker.cli.exit_codes import EPILOG
 from status_tracker.keys import Keys, Layout
-from status_tracker.metadata import Deployment, read_deployment
+from status_tracker.metadata import Deployment
 from status_tracker.rules import load_rules
 from status_tracker.schema import asyncapi, change_schema, status_schema, update_schema
 from status_tracker.settings import Settings
@@ -33,7 +33,9 @@ def command(settings: Settings, what: str, rules: Path | None) -> None:
 
     Example: status-tracker schema update
     """
-    deployment = asyncio.run(_deployment(settings)) if rules is None else _planned(settings, rules)
+    deployment = (
+        asyncio.run(deployment_of(settings)) if rules is None else _planned(settings, rules)
+    )
     if what in SCHEMAS:
         schema = SCHEMAS[what](deployment.rules)
     else:
@@ -44,11 +46,6 @@ def command(settings: Settings, what: str, rules: Path | None) -> None:
             revision=deployment.revision,
         )
     click.echo(msgspec.json.format(msgspec.json.encode(schema), indent=2))
-
-
-async def _deployment(settings: Settings) -> Deployment:
-    async with connected(settings) as client:
-        return await read_deployment(client, settings.prefix)
 
 
 def _planned(settings: Settings, rules: Path) -> Deployment:

@@ -9,8 +9,8 @@ import click
 from status_tracker.cli.arguments import (
     id_argument,
     kind_argument,
-    milliseconds,
     plain_text,
+    timeout_option,
     update_options,
 )
 from status_tracker.cli.connect import TRIED_FOR, connection_options, refusals
@@ -30,14 +30,7 @@ from status_tracker.text import decoded, escaped
 @id_argument
 @click.argument("phase", type=plain_text)
 @update_options
-@click.option(
-    "--timeout",
-    type=milliseconds,
-    default="10s",
-    show_default=True,
-    metavar="DURATION",
-    help='How long a worker has to read it ("500ms", "10s").',
-)
+@timeout_option("it")
 @connection_options
 def command(
     *,

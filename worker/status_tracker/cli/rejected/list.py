@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from status_tracker.cli.connect import connection_options
 from status_tracker.cli.exit_codes import EPILOG
-from status_tracker.cli.options import json_option
+from status_tracker.cli.options import json_option, limit_option
 from status_tracker.cli.rejected.kept import Kept, Rejections, Wanted, wanted_options
 from status_tracker.cli.show import moment, print_json, print_rows
 from status_tracker.settings import Settings
@@ -31,14 +31,7 @@ class Group(Struct, rename="camel"):
 
 @click.command("list", epilog=EPILOG)
 @click.option("--each", is_flag=True, help="Show each entry, not how many there are.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=0),
-    metavar="N",
-    default=100,
-    show_default=True,
-    help="With --each: how many at most, the oldest first; 0 for all.",
-)
+@limit_option("With --each: how many at most, the oldest first")
 @wanted_options
 @json_option
 @connection_options

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from status_tracker.cli.arguments import milliseconds, plain_text
+from status_tracker.cli.arguments import plain_text, timeout_option
 from status_tracker.cli.connect import connection_options
 from status_tracker.cli.exit_codes import EPILOG
 from status_tracker.cli.options import json_option
@@ -28,14 +28,7 @@ Judged = tuple[Kept, Verdict]
 @wanted_options
 @click.option("--dry-run", is_flag=True, help="Say what each would do now, and write nothing.")
 @click.option("--yes", is_flag=True, help="Purge what was sent again; without it, it stays.")
-@click.option(
-    "--timeout",
-    type=milliseconds,
-    default="10s",
-    show_default=True,
-    metavar="DURATION",
-    help="How long workers have to read some hundred of them.",
-)
+@timeout_option("some hundred of them")
 @json_option
 @connection_options
 def command(

@@ -9,11 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from status_tracker.cli.connect import connected
 from status_tracker.cli.options import Decorator
-from status_tracker.metadata import Deployment, read_deployment
 from status_tracker.rules import Difference, Rules, in_words, load_rules
-from status_tracker.settings import Settings, default_file
+from status_tracker.settings import default_file
 from status_tracker.text import escaped
 
 file_argument: Decorator = click.argument(
@@ -25,12 +23,6 @@ def read(file: Path | None) -> tuple[Path, Rules]:
     """Return the file that is meant, and its rules; raises `ConfigError`."""
     file = file or default_file("rules.toml")
     return file, load_rules(file)
-
-
-async def deployment_of(settings: Settings) -> Deployment:
-    """Return the deployment; raises `ConfigError` and `UnavailableError`."""
-    async with connected(settings) as client:
-        return await read_deployment(client, settings.prefix)
 
 
 def show_changes(

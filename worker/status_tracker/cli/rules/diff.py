@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from status_tracker.cli.connect import connection_options
+from status_tracker.cli.connect import connection_options, deployment_of
 from status_tracker.cli.exit_codes import EPILOG
 from status_tracker.cli.options import json_option
-from status_tracker.cli.rules.changes import deployment_of, file_argument, read, show_changes
+from status_tracker.cli.rules.changes import file_argument, read, show_changes
 from status_tracker.rules import differences
 from status_tracker.settings import Settings
 

@@ -8,11 +8,11 @@ import click
 import msgspec
 from rich.console import Console
 
-from status_tracker.cli.connect import connection_options
+from status_tracker.cli.connect import connection_options, deployment_of
 from status_tracker.cli.exit_codes import EPILOG
 from status_tracker.cli.lifecycles import show_diagrams, show_tables
 from status_tracker.cli.options import json_option, mermaid_option
-from status_tracker.cli.rules.changes import deployment_of, file_argument
+from status_tracker.cli.rules.changes import file_argument
 from status_tracker.rules import Rules, in_words, load_rules, rules_json
 from status_tracker.settings import Settings
 from status_tracker.text import escaped
