@@ -141,11 +141,10 @@ def test_a_dashboard_is_complete_and_stays_so(server: Server, tmp_path: Path, la
 
 
 @pytest.mark.parametrize(("name", "how"), [("plain", "by URL"), ("awaited", "by a client")])
-@pytest.mark.parametrize("binary", binaries().values(), ids=binaries().keys())
-def test_a_new_master_is_followed(binary: Path, tmp_path: Path, how: str, name: str) -> None:
+def test_a_new_master_is_followed(tmp_path: Path, how: str, name: str) -> None:
     """Behind Sentinels: what is said while the master is gone is seen, and waited for."""
     with (
-        Sentinels(binary, tmp_path / "sentinels") as sentinels,
+        Sentinels(binaries()["valkey"], tmp_path / "sentinels") as sentinels,
         tracker(tmp_path / "tracker", "--redis-url", sentinels.url) as worker,
         closing(Shell(name)) as shell,
     ):

@@ -164,6 +164,7 @@ def test_replicas_are_waited_for(
         with Server(server.binary, tmp_path) as replica, replica.client() as client:
             client.replicaof("127.0.0.1", server.port)
             wait_until(lambda: client.info("replication")["master_link_status"] == "up")
+            wait_until(lambda: redis_client.wait(1, 1000))
             emitter.task("a", "waiting")
             assert [each["phase"] for each in added(client)] == ["pending", "waiting"]
     finally:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from redis import exceptions
 from status_tracker import BacklogError, ConfigError, UnavailableError, UpdateError
 from status_tracker.client.emitting import BATCH, Emitting, Options
+from status_tracker.client.operations import Pause
 from status_tracker.client.updates import fields_of
 from status_tracker.rules import Rules
 
@@ -59,6 +60,21 @@ def test_what_a_lost_connection_added_is_not_sent_again(ids: list[int], data: An
     for entries in streams.entries.values():
         times = [msgspec.json.decode(data)["updatedAt"] for _, data in entries]
         assert times == sorted(set(times))
+
+
+def test_another_thread_s_updates_hide_none() -> None:
+    """What it added meanwhile stands after the lost one, which is looked for from further back."""
+    streams, shared = Streams(), emitting()
+    driven(shared.emit(fields_of("task", "a", "pending")), streams.answer)
+    lost = shared.emit(fields_of("task", "a", "waiting"))
+    streams.answer(next(lost))  # it is done, and the reply is on its way
+    driven(shared.emit(fields_of("task", "a", "running")), streams.answer)
+    pause = lost.send([LOST])
+    assert isinstance(pause, Pause)
+    with pytest.raises(StopIteration) as done:
+        lost.send(streams.answer(lost.send(None)))
+    assert done.value.value == "2-0"
+    assert len(streams.data()) == 3
 
 
 def test_what_cannot_be_looked_for_is_sent_again() -> None:

@@ -180,13 +180,19 @@ def test_what_cannot_be_sent_is_kept(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_server_that_is_away_is_not_asked_for_each_report() -> None:
     """What cannot be reported must not hold up the work."""
-    work = Work()
+    work = Work(begin=True)
     work.is_away = True
     work.do(work.reporting.enter())
     tries = work.asked
     for step in range(100):
         work.do(work.reporting.progress(step / 100))
     assert work.asked == tries > 0
+    # Nor for each of those that are kept, when it is asked again.
+    for number in range(10):
+        work.do(work.reporter(str(number)).enter())
+    work.now += 100
+    work.do(work.reporting.progress(0.5))
+    assert work.asked <= tries + 2
 
 
 def test_what_is_kept_is_bounded(caplog: pytest.LogCaptureFixture) -> None:

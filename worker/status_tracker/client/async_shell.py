@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import redis.asyncio
 
-from status_tracker.cancellation import started
+from status_tracker.cancellation import cancelled, started
 from status_tracker.client.feed import block_within, follow_commands, followed
 from status_tracker.client.operations import (
     Follow,
@@ -51,6 +51,8 @@ class AsyncShell:
         self._url = source if isinstance(source, str) else getattr(source, "redis_url", None)
         self.where: str = without_secrets(self._url) if self._url else "redis"
         self._client, timeout = _client(source, self._url)
+        self._former: Client | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._blocks_for = block_within(timeout)
         self._room = asyncio.Semaphore(MOST_AT_ONCE)
 
@@ -99,12 +101,14 @@ class AsyncShell:
     async def ask(self, commands: list[Command], *, waits: bool = False) -> list[Any]:
         """Return the replies, with errors in the place of replies; `waits` for one that blocks."""
         async with nullcontext() if waits else self._room:
+            client = self._client
             replies = await self._execute(commands)
-            moved = [] if self._client.is_cluster else places_moved(replies)
+            moved = [] if client.is_cluster else places_moved(replies)
             if moved and self._url:
+                if not self._client.is_cluster:  # else another task was told before
+                    self._client = connect_cluster(self._url)
+                    self._former = client  # others may still wait for its replies
                 # Those of its own slots the node has done.
-                single, self._client = self._client, connect_cluster(self._url)
-                await single.close()
                 again = await self._execute([commands[place] for place in moved])
                 for place, reply in zip(moved, again, strict=True):
                     replies[place] = reply
@@ -116,10 +120,12 @@ class AsyncShell:
         except UNREACHABLE as error:
             return [error] * len(commands)
 
-    @property
-    def is_cluster(self) -> bool:
-        """Whether each stream has to be asked for alone."""
-        return self._client.is_cluster
+    def begin(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        """Start a task that is over when the shell is closed."""
+        task = started(work, f"status-tracker {name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def spawn(self, operation: Operation[None], name: str) -> "_Task":
         """Run an operation in a task of its own."""
@@ -135,7 +141,10 @@ class AsyncShell:
 
     async def close(self) -> None:
         """Close all connections of ours; a client that was the user's stays as it is."""
+        await cancelled(self._tasks)
         await self._client.close()
+        if self._former is not None:
+            await self._former.close()
 
 
 class _Task:
@@ -144,7 +153,7 @@ class _Task:
     def __init__(self, shell: AsyncShell, operation: Operation[None], name: str) -> None:
         self._name = name
         self._ended = asyncio.Event()
-        self._task = started(shell.run(operation, self._ended), f"status-tracker {name}")
+        self._task = shell.begin(shell.run(operation, self._ended), name)
         self._task.add_done_callback(self._tell)
 
     def stop(self) -> None:
@@ -158,7 +167,10 @@ class _Task:
 
 
 class _Tail:
-    """Waits at the end of streams; in a cluster, with a task and a connection for each."""
+    """Waits at the end of streams; of several, with a task and a connection for each.
+
+    They may be in different slots, also where one server has them all.
+    """
 
     def __init__(self, shell: AsyncShell, blocks_for: float) -> None:
         self._shell = shell
@@ -167,11 +179,11 @@ class _Tail:
 
     async def follow(self, places: Mapping[str, str]) -> Followed:
         """Return what came, as `feed.followed` has it."""
-        if not self._shell.is_cluster or len(places) == 1:
+        if len(places) == 1:
             return await self._read(places)
         for stream in places.keys() - self._waiting.keys():
             part = {stream: places[stream]}
-            self._waiting[stream] = started(self._read(part), f"status-tracker feed {stream}")
+            self._waiting[stream] = self._shell.begin(self._read(part), f"feed {stream}")
         await asyncio.wait(self._waiting.values(), return_when=asyncio.FIRST_COMPLETED)
         done = [stream for stream, reading in self._waiting.items() if reading.done()]
         found: dict[str, tuple[Any, Any]] = {}

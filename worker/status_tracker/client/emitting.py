@@ -70,7 +70,7 @@ class Emitting:
         self._options = options
         self._checker: tuple[Deployment, Checker] | None = None
         self._rooms: dict[int, _Room] = {}
-        # The last entry of ours in each stream: what came of a later one stands after it.
+        # The last entry of ours in each stream: whatever is sent from now on comes after it.
         self._last: dict[str, bytes] = {}
 
     def emit(self, fields: Document) -> Operation[str]:
@@ -151,6 +151,7 @@ class Emitting:
                 yield from self._await_room(number, stream)
         streams = [events[emission.partition] for emission in batch]
         found: list[bytes | None] = [None] * len(batch)
+        before = dict(self._last)  # other threads may move it on while we wait
         tries = Tries(self._options.retry_for if within is None else within)
         # By stream: each has one WAIT, on the connection of what stands before it.
         left = sorted(range(len(batch)), key=streams.__getitem__)
@@ -164,7 +165,7 @@ class Emitting:
             if any(found[place] is None for place in left):
                 yield tries.again(_worst(errors))
                 if any(map(is_lost, errors)):
-                    yield from self._look_for(left, streams, batch, found)
+                    yield from self._look_for(before, left, streams, batch, found)
             else:
                 self._check_replicas(replies, places)
             left = [place for place in left if found[place] is None]
@@ -200,6 +201,7 @@ class Emitting:
 
     def _look_for(
         self,
+        before: Mapping[str, bytes],
         places: list[int],
         streams: list[str],
         batch: list[Emission],
@@ -214,7 +216,7 @@ class Emitting:
             if found[place] is None:
                 wanted[streams[place]][batch[place].data] = place
         for stream, of_stream in wanted.items():
-            begin = b"(" + self._last[stream] if stream in self._last else b"-"
+            begin = b"(" + before[stream] if stream in before else b"-"
             end: str | bytes = "+"
             for _ in range(MOST_PAGES):
                 [page] = yield [("XREVRANGE", stream, end, begin, "COUNT", PAGE)]

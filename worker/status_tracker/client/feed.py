@@ -92,7 +92,7 @@ def places_of(token: str, streams: Sequence[str]) -> Places:
             id_parts(place.id)
         return dict(zip(streams, places, strict=True))
     except (ValueError, msgspec.MsgspecError):
-        raise ValueError("after: it is no token of this deployment's change feed") from None
+        raise ValueError("after: it is no token of this deployment") from None
 
 
 def id_parts(entry_id: str) -> tuple[int, int]:

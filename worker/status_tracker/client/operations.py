@@ -63,7 +63,7 @@ class Inbox(Protocol):
 
 
 class Tail(Protocol):
-    """A connection that waits at the end of streams; in a cluster, one for each stream."""
+    """A connection that waits at the end of a stream; of several, one for each."""
 
     def close(self) -> None:
         """Close it, also while somebody waits."""

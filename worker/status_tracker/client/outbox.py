@@ -6,10 +6,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from itertools import islice
 
 from msgspec import Struct, field
+from redis.exceptions import ResponseError
 
 from status_tracker.client.documents import status_in
 from status_tracker.client.emitting import Emitting
@@ -68,7 +68,6 @@ class Steps(Struct, frozen=True):
     entity: Entity
     phase: str
     attempt: int | None
-    """What the last one says besides."""
     retry_reason: str | None = None
     """Why the phase is left and entered again, over a retry; None: it is entered."""
     times: list[float] = field(default_factory=lambda: [clock() for _ in range(MOST_STEPS)])
@@ -84,14 +83,14 @@ class Steps(Struct, frozen=True):
                 raise UpdateError(f"phase: no retry leads from {self.phase} back to it", "phase")
         updates = []
         for place, (phase, at) in enumerate(zip(phases, self.times, strict=False), start=1):
-            is_last = place == len(phases)
+            is_way_back = self.retry_reason is not None and place < len(phases)
             updates.append(
                 fields_of(
                     self.entity.kind,
                     self.entity.id,
                     phase,
-                    attempt=self.attempt if is_last else None,
-                    error_message=None if is_last else self.retry_reason,
+                    attempt=None if is_way_back else self.attempt,
+                    error_message=self.retry_reason if is_way_back else None,
                     updated_at=at,
                 )
             )
@@ -135,13 +134,13 @@ class Outbox:
         if self._process != os.getpid():
             self._begin_empty()  # what a parent has to say, it says itself
         with self._lock:
-            if is_progress and isinstance(said, Report):
+            older = self._progress.pop(said.entity, None)
+            if len(self) >= MOST:
+                self._dropped += older is None
+            elif is_progress and isinstance(said, Report):
                 self._progress[said.entity] = said
-            elif len(self) < MOST:
-                self._phases.append(said)
-                self._progress.pop(said.entity, None)
             else:
-                self._dropped += 1
+                self._phases.append(said)
         if self._now() >= self._quiet_until:
             yield from self.flush(SENT_WITHIN)
 
@@ -216,11 +215,13 @@ class Outbox:
         status = None
         if said.retry_reason is None:
             own = deployment.keys.partition(partition_of(entity_id, deployment.partitions))
-            # Where only writing is allowed, it is taken for new.
-            with suppress(UnavailableError):
-                key = own.status(kind, entity_id)
-                [document] = yield from asked(("MGET", key), within)
+            try:
+                [document] = yield from asked(("MGET", own.status(kind, entity_id)), within)
                 status = status_in(document)
+            except UnavailableError as error:
+                # Where only writing is allowed, it is taken for new.
+                if not isinstance(error.__cause__, ResponseError):
+                    raise
         return said.updates(life, status)
 
     def _note_failure(self, error: Exception, began: float) -> None:

@@ -61,6 +61,7 @@ class SyncShell:
         self.where: str = without_secrets(self._url) if self._url else "redis"
         self._client, timeout = _client(source, self._url)
         self._blocks_for = block_within(timeout)
+        self._lock = threading.Lock()
 
     def run(self, operation: Operation[T]) -> T:
         """Drive an operation to its end; return its result, or raise its error."""
@@ -103,20 +104,30 @@ class SyncShell:
 
     def ask(self, commands: list[Command]) -> list[Any]:
         """Return the replies, with errors in the place of replies."""
-        replies = self._client.execute_all(commands)
-        moved = [] if self._client.is_cluster else places_moved(replies)
-        if moved and self._url:
+        client = self._client
+        replies = client.execute_all(commands)
+        moved = places_moved(replies)
+        if moved and self.is_one_of_a_cluster(client):
             # Those of its own slots the node has done.
-            self._become_cluster(self._url)
             again = self._client.execute_all([commands[place] for place in moved])
             for place, reply in zip(moved, again, strict=True):
                 replies[place] = reply
         return replies
 
-    def _become_cluster(self, url: str) -> None:
-        """Go on with a cluster's client: the server turned out to be part of one."""
-        single, self._client = self._client, BlockingCluster(lambda: blocking_cluster(url))
-        single.close()
+    def is_one_of_a_cluster(self, client: BlockingClient) -> bool:
+        """Go on with a cluster's client, if that can be, where one of a server was told to."""
+        url = self._url
+        if url is None or client.is_cluster:
+            return False
+        with self._lock:
+            if not self._client.is_cluster:  # else another thread was told before
+                single, self._client = self._client, BlockingCluster(lambda: blocking_cluster(url))
+                single.close()
+        return True
+
+    def alone(self) -> BlockingClient:
+        """Return a client with connections of its own."""
+        return self._client.alone()
 
     def spawn(self, operation: Operation[None], name: str) -> "_Thread":
         """Run an operation in a thread of its own."""
@@ -143,7 +154,7 @@ class SyncShell:
 
     def tail(self) -> "_Tail":
         """Return a new tail."""
-        return _Tail(self._client.alone(), self._blocks_for)
+        return _Tail(self, self._blocks_for)
 
     def close(self) -> None:
         """Close all connections of ours; a client that was the user's stays as it is."""
@@ -173,10 +184,14 @@ class _Thread:
 
 
 class _Tail:
-    """Waits at the end of streams; in a cluster, with a thread and a connection for each."""
+    """Waits at the end of streams; of several, with a thread and a connection for each.
 
-    def __init__(self, client: BlockingClient, blocks_for: float) -> None:
-        self._client = client
+    They may be in different slots, also where one server has them all.
+    """
+
+    def __init__(self, shell: SyncShell, blocks_for: float) -> None:
+        self._shell = shell
+        self._clients = [shell.alone()]
         self._blocks_for = blocks_for
         self._threads: ThreadPoolExecutor | None = None
         self._waiting: dict[str, Future[Followed]] = {}
@@ -186,7 +201,7 @@ class _Tail:
         """Return what came, as `feed.followed` has it."""
         if self._closed:
             raise _StoppedError
-        if not self._client.is_cluster or len(places) == 1:
+        if len(places) == 1:
             return self._read(places)
         if self._threads is None:
             self._threads = ThreadPoolExecutor(len(places), "status-tracker feed")
@@ -202,12 +217,19 @@ class _Tail:
 
     def _read(self, places: Mapping[str, str]) -> Followed:
         commands = follow_commands(places, self._blocks_for)
-        return followed(places, self._client.execute_all(commands))
+        client = self._clients[-1]
+        replies = client.execute_all(commands)
+        if places_moved(replies) and self._shell.is_one_of_a_cluster(client):
+            client = self._shell.alone()
+            self._clients.append(client)
+            replies = client.execute_all(commands)
+        return followed(places, replies)
 
     def close(self) -> None:
         """Close it, also while another thread waits."""
         self._closed = True
-        self._client.close()
+        for client in self._clients:
+            client.close()
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 

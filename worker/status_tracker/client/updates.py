@@ -1,5 +1,6 @@
 """From what a producer says to the bytes of an entry, checked by the deployment's rules."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -44,6 +45,12 @@ class Clock:
     def __init__(self, now: Callable[[], int] = time.time_ns) -> None:
         self._now = now
         self._last = 0
+        self._unlock()
+        if hasattr(os, "register_at_fork"):
+            # Another thread may have held it when the process was forked.
+            os.register_at_fork(after_in_child=self._unlock)
+
+    def _unlock(self) -> None:
         self._lock = threading.Lock()
 
     def __call__(self) -> float:

@@ -59,9 +59,10 @@ class Changes:
     """The change feed from a place on."""
 
     def __init__(self, shell: Shell, reading: Reading, after: str | None) -> None:
+        self._shell = shell
         self._reading = reading
         self._after = after
-        self._tail = shell.tail()
+        self._tail: Tail | None = None
         self._read: dict[str, Place] = {}
         self._told: dict[str, Place] = {}
 
@@ -73,12 +74,15 @@ class Changes:
             else:
                 self._read = places_of(self._after, (yield from self._reading.feed()))
             self._told = dict(self._read)
+        if self._tail is None:
+            self._tail = self._shell.tail()
         events = yield from next_events(self._tail, self._read)
         return list(map(self._told_of, events))
 
     def close(self) -> None:
         """Close the connections that wait."""
-        self._tail.close()
+        if self._tail is not None:
+            self._tail.close()
 
     def _told_of(self, event: Event) -> FeedEvent:
         self._told[event.stream] = event.place
