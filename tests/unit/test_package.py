@@ -22,6 +22,7 @@ ROOMS = [
         "keys",
         "lifecycle",
         "rules",
+        "schema",
         "decode",
         "removal",
         "fold",

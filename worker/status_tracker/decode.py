@@ -26,7 +26,7 @@ FROM = b"from"
 Entry = tuple[bytes, Sequence[bytes]]
 """An entry as the server sends it: its ID, and ``[field, value, field, value, …]``."""
 
-_id_matches = re.compile(r"^[^\s\x00-\x1f\x7f-\x9f{}]+\Z").match
+_id_matches = re.compile(r"^[^\s\x00-\x1f\x7f-\x9f{}]{1,256}\Z").match
 
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)
 # Reads all of it, and builds nothing: what a producer may send must not take long to judge.
@@ -244,7 +244,7 @@ def _found(fields: _Fields, name: str) -> str:
 
 
 def invalid_id(entity_id: str) -> Rejection | None:
-    """Say what is wrong with the characters of an id, or None.
+    """Say what is wrong with an id, or None.
 
     It is apart from `decode` because a pattern in the struct costs more than the rest of the
     decoding: an id whose status is known was checked before, so only new ids come here.

@@ -1,6 +1,6 @@
 """The rules: what an update does to an entity's status. Pure: no I/O, no clock.
 
-The rules and their order are the contract's (docs/reference.md, "The rules"); the numbers in the
+The rules and their order are the contract's (docs/contract/rules.md); the numbers in the
 comments are its numbers. Rules 1 and 2, about entries that are no update or belong elsewhere, are
 settled before an update comes here.
 """

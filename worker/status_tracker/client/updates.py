@@ -130,15 +130,20 @@ class Checker:
             raise UpdateError(f"{what}: holds bytes that are no UTF-8 text") from None
         except TypeError as error:
             raise UpdateError(str(error)) from None
+        emission = self.check_bytes(data)
+        if "restart" in fields and self._kinds[fields["kind"]].max_retries is None:
+            raise UpdateError(f"restart: {fields['kind']} counts no retries", "restart")
+        return emission
+
+    def check_bytes(self, data: bytes) -> Emission:
+        """Return what is sent of an update that somebody wrote; raises `UpdateError`."""
         found = self._decode(data)
-        if isinstance(found, Update):
-            refused = invalid_id(found.id)
-            if refused is None:
-                if "restart" in fields and self._kinds[fields["kind"]].max_retries is None:
-                    raise UpdateError(f"restart: {fields['kind']} counts no retries", "restart")
-                return Emission(partition_of(found.id, self._partitions), data)
-            found = refused
-        raise _refusal(found)
+        if isinstance(found, Rejection):
+            raise _refusal(found)
+        refused = invalid_id(found.id)
+        if refused is not None:
+            raise _refusal(refused)
+        return Emission(partition_of(found.id, self._partitions), data)
 
 
 def _refusal(why: Rejection) -> UpdateError:
