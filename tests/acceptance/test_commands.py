@@ -100,7 +100,9 @@ def test_a_life_from_the_shell(site: Site) -> None:
     assert site.run("counts", "task", "--json").documents[0]["counts"]["waiting"] == 1
     late = site.run("set", "task", "life", "completed")
     assert (late.code, late.out[:29]) == (1, "rejected: illegal_transition:")
-    site.run("set", "task", "life", "cancelled")
+    [done] = site.run("set", "task", "life", "cancelled", "--json").documents
+    assert (done["before"]["phase"], done["after"]["phase"]) == ("waiting", "cancelled")
+    assert done["rejected"] is None
     settled = site.run("wait", "task", "life", "--timeout", "20s", "--json")
     assert (settled.code, settled.documents[0]["phase"]) == (1, "cancelled")
     assert site.run("history", "task", "life").code == 1
