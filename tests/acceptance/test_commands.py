@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import termios
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -86,17 +87,22 @@ def test_a_life_from_the_shell(site: Site) -> None:
     """Each command does what its help says; each prints what a script can read."""
     [entry] = site.run("emit", "task", "life", "pending").lines
     assert re.fullmatch(r"\d+-\d+", entry)
-    site.run("emit", "task", "life", "waiting", "--progress", "0.5", "--attempt", "3")
+    now = str(int(time.time() * 1000))
+    waiting = ["--progress", "0.5", "--attempt", "3", "--updated-at", now]
+    site.run("emit", "task", "life", "waiting", *waiting)
     assert site.run("wait", "task", "life", "--until", "waiting").lines == ["waiting"]
     [status] = site.run("get", "task", "life", "--json").documents
     assert (status["phase"], status["progress"], status["attempt"]) == ("waiting", 0.5, 3)
+    assert f'"updatedAt":{now}}}' in site.run("get", "task", "life", "--json").out
     assert [each["id"] for each in site.run("list", "task", "waiting", "--json").documents] == [
         "life"
     ]
     assert site.run("counts", "task", "--json").documents[0]["counts"]["waiting"] == 1
     late = site.run("set", "task", "life", "completed")
     assert (late.code, late.out[:29]) == (1, "rejected: illegal_transition:")
-    site.run("set", "task", "life", "cancelled")
+    [done] = site.run("set", "task", "life", "cancelled", "--json").documents
+    assert (done["before"]["phase"], done["after"]["phase"]) == ("waiting", "cancelled")
+    assert done["rejected"] is None
     settled = site.run("wait", "task", "life", "--timeout", "20s", "--json")
     assert (settled.code, settled.documents[0]["phase"]) == (1, "cancelled")
     assert site.run("history", "task", "life").code == 1

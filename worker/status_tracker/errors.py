@@ -1,5 +1,8 @@
 """The errors a user can cause, and the exit codes they end in."""
 
+EXIT_NO = 1
+"""The answer is no; nothing went wrong."""
+
 EXIT_DATA = 65
 """A file that was to be sent holds what cannot be sent (EX_DATAERR)."""
 
@@ -71,5 +74,7 @@ class BacklogError(Exception):
     """The workers are too far behind: a partition has more unread entries than `max_backlog`."""
 
 
-class FeedGapError(Exception):
+class FeedGapError(CommandError):
     """Changes after a token are not there any more: take a new snapshot, and go on from there."""
+
+    exit_code = EXIT_NO

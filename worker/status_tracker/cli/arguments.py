@@ -8,8 +8,10 @@ import msgspec
 
 from status_tracker.cli.options import Decorator
 from status_tracker.decode import invalid_id
+from status_tracker.lifecycle import Lifecycle
 from status_tracker.models import Progress
-from status_tracker.text import escaped, shortened
+from status_tracker.rules import Rules
+from status_tracker.text import escaped, listed, shortened
 from status_tracker.units import duration
 
 
@@ -54,8 +56,25 @@ def share(value: str) -> int | float:
     return progress
 
 
+def a_time(value: str) -> int | float:
+    """Return a time as JSON has numbers; what it may be, the rules say."""
+    try:
+        at: int | float = msgspec.json.decode(value, type=int | float)
+    except (msgspec.DecodeError, ValueError):
+        what = escaped(shortened(ascii(value)))
+        raise click.BadParameter(f"{what}: write milliseconds since the epoch") from None
+    return at
+
+
 kind_argument: Decorator = click.argument("kind", type=plain_text)
 id_argument: Decorator = click.argument("entity_id", metavar="ID", type=an_id)
+
+
+def lifecycle_of(kind: str, rules: Rules) -> Lifecycle:
+    """Return the lifecycle of a kind; raises `click.UsageError` where there is no such kind."""
+    if kind not in rules.kinds:
+        raise click.UsageError(escaped(f"kind: {kind}; must be {listed(rules.kinds)}"))
+    return rules.kinds[kind]
 
 
 def update_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from status_tracker.cli.arguments import an_id, plain_text, update_options
+from status_tracker.cli.arguments import a_time, an_id, plain_text, update_options
 from status_tracker.cli.connect import TRIED_FOR, connection_options, refusals
 from status_tracker.cli.exit_codes import EPILOG
 from status_tracker.cli.options import json_option
@@ -21,7 +21,7 @@ from status_tracker.settings import Settings
 @click.argument("phase", type=plain_text, required=False)
 @update_options
 @click.option(
-    "--updated-at", type=float, metavar="MS", help="When it was so: ms since the epoch; else now."
+    "--updated-at", type=a_time, metavar="MS", help="When it was so: ms since the epoch; else now."
 )
 @click.option(
     "--from-file",

@@ -15,7 +15,9 @@ from status_tracker.cli.arguments import (
 )
 from status_tracker.cli.connect import TRIED_FOR, connection_options, refusals
 from status_tracker.cli.exit_codes import EPILOG
+from status_tracker.cli.options import json_option
 from status_tracker.cli.outcomes import ByHand, Entity, Outcome, server_time
+from status_tracker.cli.show import print_json
 from status_tracker.client.documents import status_in
 from status_tracker.client.site import Site
 from status_tracker.client.sync_shell import SyncShell
@@ -31,6 +33,7 @@ from status_tracker.text import decoded, escaped
 @click.argument("phase", type=plain_text)
 @update_options
 @timeout_option("it")
+@json_option
 @connection_options
 def command(
     *,
@@ -40,6 +43,7 @@ def command(
     phase: str,
     error: str | None,
     timeout: int,
+    as_json: bool,
     **given: Any,
 ) -> None:
     """Set the phase of an entity by hand, and say what was and what is.
@@ -63,8 +67,12 @@ def command(
         [outcome] = by_hand.become([checker.check(fields).data], timeout)
     finally:
         shell.close()
-    for line in lines(outcome):
-        click.echo(escaped(line))
+    if as_json:
+        statuses = {"before": status_in(outcome.before), "after": status_in(outcome.after)}
+        print_json({**statuses, "rejected": outcome.rejected})
+    else:
+        for line in lines(outcome):
+            click.echo(escaped(line))
     sys.exit(int(outcome.rejected is not None))
 
 

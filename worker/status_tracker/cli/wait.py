@@ -4,7 +4,13 @@ import sys
 
 import click
 
-from status_tracker.cli.arguments import id_argument, kind_argument, milliseconds, plain_text
+from status_tracker.cli.arguments import (
+    id_argument,
+    kind_argument,
+    lifecycle_of,
+    milliseconds,
+    plain_text,
+)
 from status_tracker.cli.connect import connection_options, reading
 from status_tracker.cli.exit_codes import EPILOG
 from status_tracker.cli.options import json_option
@@ -42,12 +48,12 @@ def command(
 
     Example: status-tracker wait task export-17 --timeout 90s
     """
+    seconds = None if timeout is None else timeout / 1000
     with reading(settings) as reader:
-        lifecycle = reader.rules().kinds.get(kind)
-        ends = {*until, *(lifecycle.settled if lifecycle else ())}
-        seconds = None if timeout is None else timeout / 1000
+        lifecycle = lifecycle_of(kind, reader.rules())
         try:
-            status = reader.wait(kind, entity_id, until=ends or "settled", timeout=seconds)
+            ends = lifecycle.settled.union(until)
+            status = reader.wait(kind, entity_id, until=ends, timeout=seconds)
         except TimeoutError as error:
             click.echo(f"status-tracker: {error}", err=True)
             sys.exit(EXIT_TIMEOUT)
@@ -55,5 +61,4 @@ def command(
         print_json(status_document(kind, entity_id, status))
     else:
         click.echo(status.phase)
-    good = until or (lifecycle.success if lifecycle else ())
-    sys.exit(int(status.phase not in good))
+    sys.exit(int(status.phase not in (until or lifecycle.success)))

@@ -8,14 +8,14 @@ import click
 import msgspec
 
 from status_tracker.cancellation import cancelled, started, unless_stopped
-from status_tracker.cli.arguments import an_id, plain_text
+from status_tracker.cli.arguments import an_id, lifecycle_of, plain_text
 from status_tracker.cli.connect import async_reading, connection_options
 from status_tracker.cli.exit_codes import EPILOG
 from status_tracker.cli.options import json_option
 from status_tracker.cli.show import moment, print_json, status_document
 from status_tracker.client.reader import AsyncStatusReader
 from status_tracker.client.watching import FeedEvent
-from status_tracker.errors import FeedGapError, UnavailableError
+from status_tracker.errors import UnavailableError
 from status_tracker.models import Status
 from status_tracker.settings import Settings
 from status_tracker.signals import StopSignals, stop_signals
@@ -70,7 +70,7 @@ async def _watch(
     signals.call(stop.set)
     async with async_reading(settings) as reader:
         if wanted.kind is not None:
-            await reader.counts(wanted.kind)  # refuses a kind that there is not
+            lifecycle_of(wanted.kind, await reader.rules())
         if wanted.kind is not None and wanted.id is not None:
             work = _watch_one(reader, wanted.kind, wanted.id, as_json=as_json)
         else:
@@ -81,13 +81,9 @@ async def _watch(
 async def _watch_all(
     reader: AsyncStatusReader, wanted: Wanted, after: str | None, *, as_json: bool
 ) -> None:
-    try:
-        async for event in reader.changes(after):
-            if wanted.has(event):
-                _print_event(event, as_json=as_json)
-    except FeedGapError as error:
-        click.echo(f"status-tracker: {error}", err=True)
-        sys.exit(1)
+    async for event in reader.changes(after):
+        if wanted.has(event):
+            _print_event(event, as_json=as_json)
 
 
 async def _watch_one(

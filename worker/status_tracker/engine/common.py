@@ -87,12 +87,12 @@ class Member:
         self.at_rest = at_rest
         self.is_new = True
         """Whether no read was with it yet."""
-        self.is_odd = False
+        self.is_odd: bool = False
         """Whether its keys are to be looked at once it has left."""
         self._left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Between reading and commit nobody else may touch the builder.
         self._is_held = False
-        self.is_leaving = False
+        self.is_leaving: bool = False
         """Whether it is to leave once nothing of it is in hand."""
 
     @property
