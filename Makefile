@@ -10,19 +10,32 @@ OLDEST_REDIS := 5.0.1
 OLDEST       := $(VENV)/redis-$(OLDEST_REDIS)
 TOUCH_REDIS  := tests/integration tests/unit/test_connection.py \
 	tests/acceptance/test_cluster.py tests/acceptance/test_sentinel.py
+# What the next release of these breaks is known before `make lock` takes it up.
+NEWEST       := $(VENV)/newest
+TOUCH_NEWEST := tests/unit/test_connection.py tests/unit/test_kit.py tests/integration/test_kit_servers.py
 PEERS  := .venv-peers/.ready
+DOCS   := $(VENV)/.docs-ready
+NODE   := tests/node/node_modules/.package-lock.json
 
-.PHONY: run test bench chaos hostile lock clean
+.PHONY: run test docs newest bench chaos hostile lock clean
 
 run: $(READY)  ## the demo: an embedded server, the worker, sample producers, a live view
 	$(BIN)/status-tracker demo
 
-test: $(READY) $(OLDEST)  ## lint, strict types and every test
+test: $(READY) $(OLDEST) $(NODE)  ## lint, strict types and every test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pytest -n 3  # most of their time they wait for processes: also right for two cores
 	PYTHONPATH=$(CURDIR)/$(OLDEST) $(BIN)/pytest -n 3 -q $(TOUCH_REDIS)
+
+newest: $(READY)  ## the tests that touch redis-py and fakeredis, with their newest releases
+	rm -rf $(NEWEST)
+	$(BIN)/pip install --quiet --disable-pip-version-check --target $(NEWEST) 'fakeredis[lua]' redis
+	PYTHONPATH=$(CURDIR)/$(NEWEST) $(BIN)/pytest -n 3 -q $(TOUCH_NEWEST)
+
+docs: $(DOCS)  ## the documentation as a site, in build/docs; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 
 bench: $(READY) $(PEERS)  ## the tracker beside what does the same work, and beside its alternatives
 	$(BIN)/python -m tests.bench
@@ -38,7 +51,7 @@ lock: $(READY)  ## pin the newest versions that pyproject.toml allows
 		--no-header --output-file constraints.txt pyproject.toml
 
 clean:  ## the virtual environment and what the tools cached; never .status-tracker/, which is data
-	rm -rf $(VENV) .venv-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-peers build tests/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(OLDEST): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $@ redis==$(OLDEST_REDIS)
@@ -52,8 +65,17 @@ TOO_OLD    = Python 3.11 or later is needed, but $(PYTHON) is: $(shell $(PYTHON)
 $(READY): pyproject.toml constraints.txt
 	$(if $(filter True,$(NEW_ENOUGH)),,$(error $(TOO_OLD)))
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,testing,dev]'
 	touch $@
+
+# What only the documentation needs: `make test` checks the site where this is there.
+$(DOCS): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+# Without npm, or without a network, the tests that need it say that they are skipped.
+$(NODE): tests/node/package-lock.json
+	if command -v npm >/dev/null; then npm ci --silent --no-fund --no-audit --prefix tests/node || true; fi
 
 # Only the benchmarks need these; where there is no network, they go on without.
 $(PEERS): tests/bench/peers.txt

@@ -1,19 +1,14 @@
-"""One partition's line, driven step by step: a test does what the loop does by itself."""
-
-from contextlib import suppress
+"""What a deployment is made of, for tests that drive one partition's line step by step."""
 
 from status_tracker.connection.client import Client
-from status_tracker.decode import find_all
-from status_tracker.engine.batch import Batch, BatchBuilder
-from status_tracker.engine.partition import PartitionKeyspace
+from status_tracker.engine.batch import BatchBuilder
 from status_tracker.engine.statuses import StatusCache
 from status_tracker.engine.store import Store
-from status_tracker.keys import Keys, Layout, PartitionKeys
-from status_tracker.lua.attach import Attached
-from status_tracker.lua.commit import StatusChangedError
+from status_tracker.keys import Keys, Layout
 from status_tracker.metadata import Deployment
 from status_tracker.rules import Rules, load_rules, rules_json
 from status_tracker.settings import default_file
+from status_tracker.testing.line import Line
 
 MAX_EVENT_BYTES = 65_536
 
@@ -57,56 +52,6 @@ def builder(
     """Return what folds the entries of a partition."""
     cache = StatusCache(deployment.rules, capacity=live_statuses, size=live_bytes)
     return BatchBuilder(deployment, cache, number=number)
-
-
-class Line:
-    """A partition's keys, and the folding of its entries."""
-
-    def __init__(self, store: PartitionKeyspace, own: PartitionKeys, builder: BatchBuilder) -> None:
-        self.store = store
-        self.own = own
-        self.builder = builder
-
-    @property
-    def cursor(self) -> str:
-        """The ID of the last entry that was folded."""
-        return self.builder.batch.cursor
-
-    async def attach(self) -> tuple[str, ...]:
-        """Take the cursor from the keys; return what was created."""
-        attached = await self.look()
-        self.builder.restart(attached.cursor, self.builder.deployment)
-        return attached.created
-
-    async def look(self, *, thorough: bool = True) -> Attached:
-        """See where the keys stand, and recreate what is missing."""
-        return await self.store.attach(self.builder.deployment, thorough=thorough)
-
-    async def fold(self, count: int = 100_000) -> Batch:
-        """Read what is there and fold it, without committing."""
-        entries = await self.store.read(self.cursor, count=count, block=1)
-        if entries:
-            folding = self.builder.fold(entries, find_all(entries)[0])
-            with suppress(StopIteration):
-                wanted = next(folding)
-                while True:
-                    wanted = folding.send(await self.store.load(wanted))
-        return self.builder.close()
-
-    async def turn(self, count: int = 100_000) -> Batch:
-        """Read, fold and commit; once more where an entity was created that has a status."""
-        batch = await self.fold(count)
-        try:
-            await self.store.commit(batch)
-        except StatusChangedError as error:
-            if error.was_known:
-                raise
-            self.builder.suspend_optimistic_creates()
-            await self.attach()
-            batch = await self.fold(count)
-            await self.store.commit(batch)
-        self.builder.committed(batch)
-        return batch
 
 
 def server_line(

@@ -77,6 +77,13 @@ KINDS: dict[str, Document] = {
 KINDS["task"]["max_retries"] = MAX_RETRIES
 
 
+NO_KINDS = [
+    *["events", "partition", "lease", "phase", "counts", "changes", "rejected"],
+    *["meta", "workers", "stalled", "history"],
+]
+"""Other parts of keys: no kind is called so."""
+
+
 class Rejection(NamedTuple):
     """An entry that was not applied: its bytes are cut to the limit, b"" where it had no `data`."""
 
@@ -146,11 +153,12 @@ class Model:
     def histories(self, most: int) -> dict[Entity, list[Document]]:
         """Each entity's last changes, newest first, so many at most; without any is no item."""
         found: dict[Entity, list[Document]] = {}
-        for change in reversed(self.changes):
-            kept = found.setdefault((change["kind"], change["id"]), [])
-            if len(kept) < most:
-                kept.append(change)
-        return {entity: kept for entity, kept in found.items() if kept}
+        for change in self.changes:
+            for kind, entity_id in change.get("removed", []):
+                found.pop((kind, entity_id), None)
+            if "removed" not in change:
+                found.setdefault((change["kind"], change["id"]), []).insert(0, change)
+        return {entity: kept[:most] for entity, kept in found.items() if most}
 
     def home(self, entity_id: str) -> int:
         """Return the partition that an entity belongs to."""
@@ -194,6 +202,38 @@ class Model:
         if isinstance(verdict, str):
             return self._reject(verdict, partition, entry_id, data)
         self._write(entity, verdict, update, entry_id)
+        self.applied += 1
+        return "applied"
+
+    def remove(self, partition: int, entry_id: str, value: bytes) -> Outcome:
+        """Take the next entry of a stream, of whose field `remove` this is the value."""
+        self.cursors[partition] = entry_id
+        self.entries[partition] += 1
+        outcome = self._remove(partition, entry_id, value)
+        field = {"duplicate": "duplicates"}.get(outcome, outcome)
+        if outcome == "rejected":
+            field = f"rejected:{self.rejected[-1].reason}"
+        self.totals[partition].update(["entries", field])
+        return outcome
+
+    def _remove(self, partition: int, entry_id: str, value: bytes) -> Outcome:
+        if len(value) > self.max_event_bytes:
+            return self._reject("oversized", partition, entry_id, value)
+        wanted = _removals(value)
+        if wanted is None or any(self.home(each[1]) != partition for each in wanted):
+            return self._reject("invalid", partition, entry_id, value)
+        removed = []
+        for kind, entity_id, *condition in wanted:
+            status = self.statuses.get((kind, entity_id))
+            if status is None or (kind, entity_id) in self.corrupt:
+                continue
+            if condition in ([], [status["updatedAt"], status["phase"]]):
+                del self.statuses[kind, entity_id], self.entered[kind, entity_id]
+                removed.append([kind, entity_id])
+        if not removed:
+            self.duplicates += 1
+            return "duplicate"
+        self.changes.append({"removed": removed})
         self.applied += 1
         return "applied"
 
@@ -277,6 +317,29 @@ class Model:
         return _document(table, later, progress, message, retries)
 
 
+def _removals(value: bytes) -> list[list[Any]] | None:
+    """Return what a field `remove` names, or None where that is not of the contract's form."""
+    try:
+        wanted = json.loads(value.decode("utf-8"), parse_constant=_no_json)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(wanted, list) or len(wanted) > 1000:
+        return None
+    for each in wanted:
+        if not isinstance(each, list) or len(each) not in (2, 4):
+            return None
+        kind, entity_id, *condition = each
+        if not isinstance(kind, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", kind):
+            return None
+        if kind in NO_KINDS or not _is_id(entity_id):
+            return None
+        if condition and not (
+            _between(1e11, condition[0], 2**53) and isinstance(condition[1], str)
+        ):
+            return None
+    return wanted
+
+
 def _same_phase(
     table: Document, status: Document, update: Document, later: Document, *, begun: bool
 ) -> Document | str:
@@ -352,13 +415,9 @@ def _read(
 
 def _fits(update: Document, phases: list[str]) -> bool:
     """Section 4: check every field of an update."""
-    entity_id = update.get("id")
-    if not (isinstance(entity_id, str) and 1 <= len(entity_id) <= 256):
-        return False
-    if any(c in "{}" or c.isspace() or unicodedata.category(c) == "Cc" for c in entity_id):
-        return False
     return (
-        update.get("phase") in phases
+        _is_id(update.get("id"))
+        and update.get("phase") in phases
         and _between(1e11, update.get("updatedAt"), 2**53)
         and _between(0, update.get("progress", 0), 1)
         and isinstance(update.get("errorMessage", ""), str)
@@ -366,6 +425,14 @@ def _fits(update: Document, phases: list[str]) -> bool:
         and isinstance(update.get("attempt", 1), int)
         and _between(1, update.get("attempt", 1), 2**53)
         and isinstance(update.get("force", False), bool)
+    )
+
+
+def _is_id(value: object) -> bool:
+    return (
+        isinstance(value, str)
+        and 1 <= len(value) <= 256
+        and not any(c in "{}" or c.isspace() or unicodedata.category(c) == "Cc" for c in value)
     )
 
 

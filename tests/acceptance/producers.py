@@ -77,6 +77,17 @@ def updates(seed: int, count: int, paths: Mapping[str, list[str]] = PATHS) -> It
         yield last
 
 
+def removal(data: bytes, chance: random.Random) -> str:
+    """Return what takes an update's entity away: if nothing happened since, or in any case."""
+    try:
+        last = json.loads(data)
+        entity = [last["kind"], last["id"]]
+        condition = [last["updatedAt"], last["phase"]]
+    except (ValueError, KeyError):
+        return data.decode(errors="replace")
+    return json.dumps([[*entity, *condition] if chance.random() < 0.7 else entity])
+
+
 def produce(
     client: Redis,
     keys: Keys,
@@ -100,6 +111,8 @@ def produce(
         pipeline.xadd(
             keys.events(home), {"note": "ignored", field: data} if number % 3 else {field: data}
         )
+        if chance.random() < 0.01:
+            pipeline.xadd(keys.events(home), {"remove": removal(data, chance)})
         if number % 500 == 0:
             pipeline.execute()
     pipeline.execute()

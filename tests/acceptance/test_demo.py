@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
+from status_tracker import AsyncEmitter
 from status_tracker.demo import _connect
 from status_tracker.demo.streams import Streams
 from status_tracker.embedded import embedded_server
@@ -183,8 +184,8 @@ def test_a_cancelled_producer_ends(tmp_path: Path) -> None:
             await streams.add("video-0001", b"uploaded")
 
     async def cancel_at_random(url: str) -> None:
-        async with _connect(url) as client:
-            streams = Streams(client, Keys("status", "single"), partitions=4)
+        async with _connect(url) as client, AsyncEmitter(url) as emitter:
+            streams = Streams(emitter, client, Keys("status", "single"), partitions=4)
             for number in range(100):
                 producing = asyncio.create_task(produce(streams))
                 await asyncio.wait([producing], timeout=0.005 + number / 100_000)

@@ -145,7 +145,9 @@ def test_among_many_rejections(
             assert process.wait(DEADLINE) == 1
         assert process.stdout is not None
         [line] = process.stdout.read().splitlines()
-    assert line.startswith("rejected: unknown_entity: no status yet, and none begins as completed")
+    assert line.startswith(
+        "rejected: unknown_entity: no status (it may have been removed), and none begins as compl"
+    )
 
 
 @pytest.mark.usefixtures("worker")
@@ -224,7 +226,7 @@ def test_a_server_that_goes_away(own_server: Server, tmp_path: Path) -> None:
 REFUSED = {
     "kind": (["job", TASK, "pending"], 'kind: "job"; must be task or asset'),
     "phase": (["task", TASK, "ready"], 'phase: "ready"; must be pending, waiting, running, '),
-    "empty id": (["task", "", "pending"], 'id: ""; must be text of 1 to 256 characters'),
+    "empty id": (["task", "", "pending"], "id: ''; must be text of 1 to 256 characters"),
     "id with braces": (["task", "a{1}", "pending"], "id: 'a{1}'; must be text"),
     "id that a terminal obeys": (["task", "\x1b[2J", "pending"], r"id: '\x1b[2J'; must be text"),
     "kind that a terminal obeys": (["\x9b", TASK, "pending"], r'kind: "\x9b"; must be task or'),
@@ -232,8 +234,8 @@ REFUSED = {
     "progress": (["task", TASK, "pending", "--progress", "1.5"], "'1.5': write a number from 0"),
     "attempt": (["task", TASK, "pending", "--attempt", "0"], "--attempt"),
     "size": (["task", TASK, "pending", "--error", "x" * 70_000], "over max_event_bytes (65536)"),
-    "timeout": (["task", TASK, "pending", "--timeout", "10"], "--timeout: '10': write "),
-    "restart": (["asset", TASK, "waiting", "--restart"], "--restart: asset counts no retries"),
+    "timeout": (["task", TASK, "pending", "--timeout", "10"], "'--timeout': '10': write "),
+    "restart": (["asset", TASK, "waiting", "--restart"], "restart: asset counts no retries"),
 }
 
 

@@ -135,7 +135,10 @@ def model_of(
             model.kinds = later[max(taken_up)] if taken_up else kinds
             data = fields.get("data")
             raw = None if data is None else data.encode(errors="surrogateescape")
-            model.apply(number, entry_id, raw, fields.get("from"))
+            if data is None and "remove" in fields:
+                model.remove(number, entry_id, fields["remove"].encode(errors="surrogateescape"))
+            else:
+                model.apply(number, entry_id, raw, fields.get("from"))
     return model
 
 
@@ -227,11 +230,13 @@ def _assert_feeds(client: Redis, keys: Keys, model: Model) -> None:
     changes: dict[int, list[str]] = defaultdict(list)
     for key in {own.changes for own in all_own}:
         for _, fields in client.xrange(key):
-            change = json.loads(fields["data"])
-            changes[model.home(change["id"])].append(canonical(change))
+            change = json.loads(fields.get("data", "{}"))
+            if "removed" in fields:
+                change = {"removed": json.loads(fields["removed"])}
+            changes[_home(model, change)].append(canonical(change))
     wanted: dict[int, list[str]] = defaultdict(list)
     for change in model.changes:
-        wanted[model.home(change["id"])].append(canonical(change))
+        wanted[_home(model, change)].append(canonical(change))
     assert changes == wanted
 
     rejected: dict[int, list[Rejection]] = defaultdict(list)
@@ -245,6 +250,11 @@ def _assert_feeds(client: Redis, keys: Keys, model: Model) -> None:
     for rejection in model.rejected:
         refused[rejection.partition].append(rejection)
     assert rejected == refused
+
+
+def _home(model: Model, change: Document) -> int:
+    """Return the partition of a change, or of a removal."""
+    return model.home(change["removed"][0][1] if "removed" in change else change["id"])
 
 
 def _assert_histories(client: Redis, keys: Keys, model: Model, most: int) -> None:

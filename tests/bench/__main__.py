@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import costs, drain, latency, peers, rates
+from tests.bench import client, costs, drain, latency, peers, rates
 from tests.bench.processes import Plan, interruptible
 from tests.bench.report import (
     RESULTS,
@@ -26,6 +26,7 @@ PARTS: dict[str, Callable[[str, Plan], Report]] = {
     "latency": latency.measure,
     "rates": rates.measure,
     "costs": costs.measure,
+    "client": client.measure,
 }
 
 

@@ -44,6 +44,7 @@ def test_the_suite_measures_every_figure(tmp_path: Path) -> None:
     measured = {figure.what.partition(": ")[0] for figure in found.figures}
     assert set(SHAPES) <= measured
     assert any(what.startswith("latency") for what in measured)
+    assert {"emit_many", "get_many of 1,000"} <= measured
     assert any(what.startswith("1,000/s") for what in measured) == MEASURABLE
     assert any(what.startswith("server's memory") for what in measured)
     assert any(what.startswith("worker's memory") for what in measured) == MEASURABLE

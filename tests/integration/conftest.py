@@ -5,8 +5,9 @@ from functools import partial
 
 import pytest
 from status_tracker.connection.url import connect
+from status_tracker.testing.line import Line
 
-from tests.line import Line, server_line
+from tests.line import server_line
 from tests.servers import Server
 
 

@@ -6,10 +6,10 @@ import pytest
 import redis
 from status_tracker.lua.attach import Attached
 from status_tracker.lua.commit import CursorMovedError
+from status_tracker.testing.line import Line
 
 from tests.events import NOW, id_in, update
 from tests.integration.test_commit import everything
-from tests.line import Line
 from tests.servers import Redis
 
 MakeLine = Callable[..., Line]

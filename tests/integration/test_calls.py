@@ -9,11 +9,11 @@ from status_tracker.connection.url import connect
 from status_tracker.engine.batch import Batch
 from status_tracker.engine.commit import commit_call
 from status_tracker.lua.commit import commit
+from status_tracker.testing.line import Line
 
 from tests.events import NOW, id_in, update
 from tests.integration.test_commit import fill
 from tests.integration.test_history import RULES_WITH_HISTORY
-from tests.line import Line
 from tests.servers import Redis, Server
 
 MakeLine = Callable[..., Line]

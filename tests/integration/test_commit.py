@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import redis
 from status_tracker.lua.commit import CursorMovedError, StatusChangedError
+from status_tracker.testing.line import Line
 
 from tests.events import NOW, id_in, update
-from tests.line import Line
 from tests.servers import Redis
 
 MakeLine = Callable[..., Line]

@@ -6,10 +6,11 @@ import pytest
 import redis
 from status_tracker.connection.url import connect
 from status_tracker.lua.commit import CursorMovedError, StatusChangedError
+from status_tracker.testing.line import Line
 
 from tests.events import NOW, id_in, update
 from tests.integration.test_commit import everything, fill
-from tests.line import Line, server_line
+from tests.line import server_line
 from tests.servers import Redis, Server
 
 MakeLine = Callable[..., Line]

@@ -20,10 +20,11 @@ from status_tracker.monitoring.fleet import (
     Totals,
     read_fleet,
 )
+from status_tracker.testing.line import Line
 
 from tests.clusters import ServerCluster
 from tests.events import id_in, update
-from tests.line import RULES, Line, deployed, meta_of
+from tests.line import RULES, deployed, meta_of
 from tests.servers import Redis, Server, binaries
 
 KEYS = Keys("status", "single")

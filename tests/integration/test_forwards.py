@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 import redis
+from status_tracker.testing.line import Line
 
 from tests.events import NOW, id_in, update
 from tests.integration.test_commit import everything, fill
-from tests.line import Line
 from tests.servers import Redis
 
 MakeLine = Callable[..., Line]

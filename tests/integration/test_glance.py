@@ -6,10 +6,10 @@ import pytest
 from status_tracker.connection.url import connect
 from status_tracker.engine.common_store import CommonStore
 from status_tracker.keys import Keys
+from status_tracker.testing.line import Line
 
 from tests.events import NOW, id_in, update
 from tests.integration.test_commit import everything, fill
-from tests.line import Line
 from tests.servers import Redis, Server
 
 MakeLine = Callable[..., Line]

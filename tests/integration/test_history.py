@@ -8,10 +8,11 @@ import msgspec
 import pytest
 import redis
 from status_tracker.lua.commit import CursorMovedError
+from status_tracker.testing.line import Line
 
 from tests.events import NOW, id_in, update
 from tests.integration.test_commit import everything, fill
-from tests.line import RULES, Line
+from tests.line import RULES
 from tests.servers import Redis
 
 MakeLine = Callable[..., Line]

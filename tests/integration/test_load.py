@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 from status_tracker.models import Status
+from status_tracker.testing.line import Line
 
 from tests.events import NOW, id_in, update
-from tests.line import Line
 from tests.servers import Redis
 
 MakeLine = Callable[..., Line]

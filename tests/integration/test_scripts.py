@@ -1,5 +1,6 @@
 """Each script with a key missing, of another type, or forbidden: all of its effects, or none."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -15,11 +16,12 @@ from status_tracker.lua.amend import amend
 from status_tracker.lua.commit import CursorMovedError, StatusChangedError
 from status_tracker.lua.read import read
 from status_tracker.lua.take_over import take_over
+from status_tracker.testing.line import Line
 
 from tests.events import NOW, id_in, update
 from tests.integration.test_commit import everything, fill
 from tests.integration.test_history import RULES_WITH_HISTORY
-from tests.line import Line, server_line
+from tests.line import server_line
 from tests.servers import Redis, Server
 
 KEYS = Keys("status", "cluster")
@@ -37,7 +39,8 @@ COMMANDS = [
 ]
 
 SCRIPTS = [
-    *["attach", "commit", "commit together", "forward", "read", "glance", "amend", "take_over"],
+    *["attach", "commit", "commit together", "commit of a removal", "forward", "read"],
+    *["glance", "amend", "take_over"],
     *["heartbeat", "claim", "release"],
 ]
 
@@ -64,12 +67,20 @@ async def prepared(name: str, server: Server, client: Client) -> AsyncIterator[C
     batch = await ready.fold()
     common = CommonStore(client, SINGLE, 4, max_changes=100, max_rejected=100)
     together = await batches_of_two(whole, server) if name == "commit together" else []
+    if name == "commit of a removal":
+        # Alone, after all else.
+        await ready.store.commit(batch)
+        ready.builder.committed(batch)
+        with server.client() as direct:
+            direct.xadd(OWN.events, {"remove": json.dumps([["task", id_in(0)]])})
+        batch = await ready.fold()
     forwards = {number: batch.forwards.pop(number) for number in list(batch.forwards)}
     calls: dict[str, Call] = {
         "attach": limited.look,
         "commit": lambda: limited.store.commit(batch),
         "commit together": lambda: common.commit(together),
         "glance": lambda: common.glance({0: (batch.cursor, 1)}, 0),
+        "commit of a removal": lambda: limited.store.commit(batch),
         "forward": lambda: limited.store._forward(forwards),  # type: ignore[attr-defined]
         "amend": lambda: amend(
             client, meta=KEYS.meta, seen={}, fields={"version": "2", "layout": "x"}

@@ -3,7 +3,7 @@
 import json
 
 import msgspec
-from status_tracker.decode import Decoder, find_data, invalid_id
+from status_tracker.decode import Decoder, Removing, find_data, invalid_id
 from status_tracker.fold import DUPLICATE, Corrupt, Fold
 from status_tracker.models import Rejection, Status, Update
 from status_tracker.rules import Rules
@@ -48,7 +48,8 @@ class Folder:
         An entry without `data` is None.
         """
         found = find_data([b"step", b"3"] if data is None else [b"data", data])
-        update = found if isinstance(found, Rejection) else read(found, self._decoder)
+        update = read(found, self._decoder) if isinstance(found, bytes) else found
+        assert not isinstance(update, Removing)
         if isinstance(update, Rejection):
             return update.reason
         entity = (self._kinds[type(update)], update.id)

@@ -19,8 +19,9 @@ from status_tracker.lua.attach import Attached
 from status_tracker.lua.commit import Call, CursorMovedError, Payload, StatusChangedError, Step
 from status_tracker.metadata import Deployment
 from status_tracker.models import Status
+from status_tracker.testing.line import Line
 
-from tests.line import MAX_EVENT_BYTES, Line, builder, deployed
+from tests.line import MAX_EVENT_BYTES, builder, deployed
 from tests.unit.folding import text
 
 KEYS = Keys("status", "single")
@@ -145,7 +146,7 @@ class MemoryStore:
     def write(self, keys: list[str], batch: Payload, raw: Sequence[str | bytes]) -> None:
         """Write all but the hashes; `keys` are those after them."""
         counts, rest = keys[: batch.counts], keys[batch.counts :]
-        statuses, rest = rest[: len(batch.documents)], rest[len(batch.documents) :]
+        statuses, rest = rest[: len(batch.expected)], rest[len(batch.expected) :]
         phases, rest = rest[: len(batch.phases)], rest[len(batch.phases) :]
         histories, forwards = rest[: len(batch.histories)], rest[len(batch.histories) :]
         taken = {OWN.status(*entity) for entity in self.corrupt}
@@ -153,24 +154,37 @@ class MemoryStore:
             if self.statuses.get(key, "") != expected or key in taken:
                 self.refused += 1
                 raise StatusChangedError(key, was_known=expected != "")
-        self.statuses |= zip(statuses, batch.documents, strict=True)
+        if batch.removes:
+            self._remove(statuses, histories, batch.changes)
+        else:
+            self._publish(statuses, histories, batch)
         for key, moves in zip(phases, batch.phases, strict=True):
             ids = self.phases.setdefault(key, {})
             for entity_id in moves.left:
                 del ids[entity_id]
             ids |= zip(moves.entered[1::2], map(float, moves.entered[::2]), strict=True)
             self.counts.setdefault(counts[moves.counts - 1], {})[moves.phase] = len(ids)
-        changes: list[object] = [msgspec.json.decode(each) for each in batch.changes]
-        self.changes += changes
-        for key, numbers in zip(histories, batch.histories, strict=True):
-            newest = [changes[number - 1] for number in reversed(numbers)]
-            self.histories[key] = [*newest, *self.histories.get(key, [])][: batch.history]
         data = [each if isinstance(each, bytes) else each.encode() for each in raw]
         for entry, kept in zip(batch.rejected, data, strict=False):
             self.rejected.append((entry["reason"], entry["id"], kept))
         forwarded = iter(data[len(batch.rejected) :])
         for stream, origins in zip(forwards, batch.forwards, strict=True):
             self.forwards += [(stream, next(forwarded), origin) for origin in origins]
+
+    def _publish(self, statuses: list[str], histories: list[str], batch: Payload) -> None:
+        self.statuses |= zip(statuses, batch.documents, strict=True)
+        changes: list[object] = [msgspec.json.decode(each) for each in batch.changes]
+        self.changes += changes
+        for key, numbers in zip(histories, batch.histories, strict=True):
+            newest = [changes[number - 1] for number in reversed(numbers)]
+            self.histories[key] = [*newest, *self.histories.get(key, [])][: batch.history]
+
+    def _remove(self, statuses: list[str], histories: list[str], changes: list[str]) -> None:
+        self.changes += [{"removed": msgspec.json.decode(each)} for each in changes]
+        for key in statuses:
+            del self.statuses[key]
+        for key in histories:
+            self.histories.pop(key, None)
 
 
 class MemoryCommonStore:
@@ -275,9 +289,9 @@ def as_numbers(entry_id: str) -> tuple[int, int]:
     return int(ms), int(seq)
 
 
-def entry(data: bytes | None, entry_id: str = "1700000000000-0") -> Entry:
+def entry(data: bytes | None, entry_id: str = "1700000000000-0", field: bytes = b"data") -> Entry:
     """Return an entry as the server sends it; None for one that has another field only."""
-    fields: Sequence[bytes] = [b"text", b"hello"] if data is None else [b"data", data]
+    fields: Sequence[bytes] = [b"text", b"hello"] if data is None else [field, data]
     return entry_id.encode(), fields
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-from tests.model import Document, Entity, Model
+from tests.model import Document, Entity, Model, Outcome
 from tests.unit.deployments import DEPLOYMENTS, Deployment, following
 
 START = 1_700_000_000_000
@@ -62,6 +62,14 @@ class Event(NamedTuple):
 
     id: str
     data: bytes | None
+    removes: bool = False
+    """Whether that is the value of `remove`, and not of `data`."""
+
+    def feed(self, model: Model) -> Outcome:
+        """Have the model take it as the next entry of partition 0."""
+        if self.removes:
+            return model.remove(0, self.id, self.data or b"")
+        return model.apply(0, self.id, self.data)
 
     @property
     def received(self) -> int:
@@ -117,6 +125,9 @@ def trials(count: int) -> settings:
 # Many short lists make a long one that still shrinks to nothing: it takes long streams to come to
 # the end of a life, such as the last retry.
 _UNFORCED = st.tuples(*[st.lists(_intents(ACTIONS), max_size=20)] * 16)
+_REMOVED = st.tuples(
+    *[st.lists(_intents([*ACTIONS, "force", "remove", "remove"]), max_size=20)] * 16
+)
 _FORCED = st.tuples(*[st.lists(_intents([*ACTIONS, "force", "force"]), max_size=20)] * 16)
 
 
@@ -125,12 +136,13 @@ def scenes(
     *,
     partitions: int = 1,
     forced: bool = True,
+    removed: bool = False,
 ) -> st.SearchStrategy[Scene]:
     """Return a strategy for the stream of partition 0; with more partitions, it is misused too.
 
-    Without `forced`, no update has `force`.
+    Without `forced`, no update has `force`; with `removed`, some entries take entities away.
     """
-    chapters = _FORCED if forced else _UNFORCED
+    chapters = _REMOVED if removed else _FORCED if forced else _UNFORCED
     return st.builds(
         lambda deployment, chapters: Scene(
             deployment, _stream(chain.from_iterable(chapters), deployment.kinds, partitions)
@@ -150,6 +162,10 @@ def _stream(intents: Iterable[Intent], kinds: dict[str, Document], partitions: i
         entity = ([*kinds][intent.kind % len(kinds)], intent.id)
         earlier = sent.setdefault(entity, [])
         data: bytes | None
+        if intent.action == "remove":
+            events.append(Event(f"{now}-{number}", _removal(intent, entity, model), removes=True))
+            events[-1].feed(model)
+            continue
         if intent.action == "garbage":
             data = GARBAGE[intent.choice % len(GARBAGE)]
         elif intent.action == "repeat" and earlier:
@@ -158,8 +174,17 @@ def _stream(intents: Iterable[Intent], kinds: dict[str, Document], partitions: i
             data = _update(intent, entity, model, now)
             earlier.append(data)
         events.append(Event(f"{now}-{number}", data))
-        model.apply(0, *events[-1])
+        events[-1].feed(model)
     return events
+
+
+def _removal(intent: Intent, entity: Entity, model: Model) -> bytes:
+    """Name an entity, or two: with what its status has, with something else, or without."""
+    status = model.statuses.get(entity, {"updatedAt": START, "phase": "on"})
+    other = [entity[0], IDS[intent.choice % len(IDS)]]
+    conditions = [[], [status["updatedAt"], status["phase"]], [START, status["phase"]], [START]]
+    wanted = [[*entity, *conditions[intent.choice % 4]], other]
+    return json.dumps(wanted[: 1 + intent.choice // 4 % 2]).encode()
 
 
 def _update(intent: Intent, entity: Entity, model: Model, now: int) -> bytes:

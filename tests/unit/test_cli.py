@@ -2,9 +2,10 @@
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO
@@ -13,6 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from status_tracker.cli import cli
+from status_tracker.cli.lazy import LazyGroup
 from status_tracker.cli.output import LineFormatter
 from status_tracker.settings import default_file
 
@@ -265,18 +267,97 @@ def test_version() -> None:
     assert printed("--version").strip().endswith(f"version {version('status-tracker')}")
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in cli.commands)], ids=str)
-def test_help(command: list[str]) -> None:
+def commands(
+    group: LazyGroup = cli, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Yield every command, also those of groups, with what is typed for it."""
+    yield path, group
+    for name in group.summaries:
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
+        if isinstance(command, LazyGroup):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+COMMANDS = dict(commands())
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help(path: tuple[str, ...]) -> None:
     """Every command explains itself, its options and the exit codes."""
-    output = printed(*command, "--help")
+    output = printed(*path, "--help")
     assert output.startswith("Usage: ")
     assert "Exit codes: 0 all is well; " in output
-    assert output == printed(*command, "-h")
+    assert output == printed(*path, "-h")
 
 
-@pytest.mark.parametrize("name", cli.commands)
-def test_every_option_is_explained(name: str) -> None:
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_option_is_explained(path: tuple[str, ...]) -> None:
     """No option stands in the help without a word about it."""
-    for option in cli.commands[name].params:
+    for option in COMMANDS[path].params:
         if isinstance(option, click.Option):
             assert option.help
+
+
+@pytest.mark.parametrize("path", [path for path in COMMANDS if path], ids=" ".join)
+def test_a_list_of_commands_says_what_their_help_says(path: tuple[str, ...]) -> None:
+    """The summary, which is shown before the command is imported, is the start of its own help."""
+    group = COMMANDS.get(path[:-1])
+    assert isinstance(group, LazyGroup)
+    said = group.summaries[path[-1]].removesuffix(".")
+    assert (COMMANDS[path].help or "").startswith(said)
+
+
+def test_help_imports_no_command() -> None:
+    """`--help` and completion wait for nothing that a command needs."""
+    look = (
+        "import sys; from status_tracker.cli import cli; cli(['--help'], standalone_mode=False); "
+        "sys.exit(str([m for m in ('redis', 'msgspec', 'rich', 'asyncio') if m in sys.modules]))"
+    )
+    ran = subprocess.run([sys.executable, "-c", look], check=False, capture_output=True, text=True)
+    assert "Commands:" in ran.stdout
+    assert ran.stderr.strip() == "[]"
+
+
+SHELLS = [shell for shell in ("bash", "zsh") if shutil.which(shell)]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_completion_script_loads(shell: str) -> None:
+    """What the documentation has people put into their shell's start file is a script of it."""
+    script = subprocess.run(
+        [Path(sys.executable).with_name("status-tracker")],
+        env={**os.environ, "_STATUS_TRACKER_COMPLETE": f"{shell}_source"},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    begin = "autoload -Uz compinit; compinit -u; " if shell == "zsh" else ""
+    end = "complete -p status-tracker" if shell == "bash" else "print $_comps[status-tracker]"
+    ran = subprocess.run(
+        [shell, "-c", f"{begin}{script}\n{end}"], check=True, capture_output=True, text=True
+    )
+    assert "_status_tracker_completion" in ran.stdout
+    assert ran.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("status-tracker re", ["rejected"]),
+        ("status-tracker rejected ", ["list", "show", "replay", "purge"]),
+        ("status-tracker wait --t", ["--timeout"]),
+        ("status-tracker schema a", ["asyncapi"]),
+    ],
+)
+def test_completion(words: str, wanted: list[str]) -> None:
+    """Commands, options and choices are completed, of groups, too."""
+    environment = {
+        "_STATUS_TRACKER_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+    }
+    ran = CliRunner().invoke(cli, [], prog_name="status-tracker", env=environment)
+    assert [line.split(",")[1] for line in ran.output.split()] == wanted

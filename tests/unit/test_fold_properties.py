@@ -36,7 +36,7 @@ def assert_the_model_agrees(scene: Scene, corrupt: set[str]) -> None:
     folder.corrupt = dict.fromkeys(model.corrupt, Corrupt("no status"))
     for each in scene.stream:
         outcome = folder.apply(each.data, each.received)
-        expected: str = model.apply(0, *each)
+        expected: str = each.feed(model)
         if expected == "rejected":
             expected = model.rejected[-1].reason
         event(expected)

@@ -284,14 +284,14 @@ def test_as_many_kinds_and_phases_as_there_may_be(tmp_path: Path) -> None:
 
 
 def test_the_examples_of_a_kind_of_one_s_own_are_rules(tmp_path: Path) -> None:
-    """What the README and the file itself teach works as it stands there, and is one kind."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    of_readme = re.search(r"^```toml\n(\[export\]\n.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    """What the page and the file itself teach works as it stands there, and is one kind."""
+    page = (Path(__file__).parents[2] / "docs/kinds.md").read_text()
+    of_page = re.search(r"^```toml\n(\[export\]\n.*?)^```", page, re.MULTILINE | re.DOTALL)
     of_file = re.search(r"^#   \[export\]\n(?:#   .*\n)+", DEFAULTS, re.MULTILINE)
-    assert of_readme is not None
+    assert of_page is not None
     assert of_file is not None
     found = []
-    for example in (of_readme[1], of_file[0].replace("#   ", "")):
+    for example in (of_page[1], of_file[0].replace("#   ", "")):
         path = tmp_path / "rules.toml"
         path.write_text(DEFAULTS + example)
         kinds = load_rules(path).kinds

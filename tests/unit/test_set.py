@@ -1,48 +1,16 @@
-"""What `status-tracker set` makes of its arguments, and of what it finds."""
-
-from typing import Any
+"""What commands make of their arguments, and `set` of what it finds."""
 
 import click
 import pytest
-from status_tracker.cli.set import Outcome, checked_update, is_passed, lines
-from status_tracker.rules import load_rules
-from status_tracker.settings import default_file
-
-RULES = load_rules(default_file("rules.toml"))
-NOTHING = dict.fromkeys(("error", "progress", "attempt"))
-
-
-def update(phase: str = "pending", **given: Any) -> dict[str, Any]:
-    """Return what becomes of the arguments for a task."""
-    flags = {"restart": False, "force": False}
-    own = {"kind": "task", "entity_id": "one", "phase": phase}
-    return checked_update({**NOTHING, **flags, **own, **given}, RULES)
-
-
-def test_what_is_not_given_is_not_sent() -> None:
-    """A field that stands in an update is one that the operator meant."""
-    assert update() == {"kind": "task", "id": "one", "phase": "pending"}
-
-
-def test_all_that_can_be_given() -> None:
-    """Each option has its field; an empty message is one, too."""
-    found = update(error="", progress="0", attempt=3, restart=True, force=True)
-    assert found == {
-        "kind": "task",
-        "id": "one",
-        "phase": "pending",
-        "progress": 0,
-        "errorMessage": "",
-        "attempt": 3,
-        "restart": True,
-        "force": True,
-    }
+from status_tracker.cli.arguments import share
+from status_tracker.cli.outcomes import Outcome, is_passed
+from status_tracker.cli.set import lines
 
 
 @pytest.mark.parametrize(("text", "number"), [("1", 1), ("1.0", 1.0), ("0.25", 0.25)])
 def test_a_number_stays_as_it_was_written(text: str, number: float) -> None:
     """It is published in the form in which it came."""
-    found = update(progress=text)["progress"]
+    found = share(text)
     assert (found, type(found)) == (number, type(number))
 
 
@@ -52,7 +20,7 @@ def test_a_number_stays_as_it_was_written(text: str, number: float) -> None:
 def test_a_progress_that_is_none(text: str) -> None:
     """Nothing but a number from 0 to 1 is sent; what a terminal would obey is not repeated."""
     with pytest.raises(click.BadParameter, match="write a number from 0 to 1") as caught:
-        update(progress=text)
+        share(text)
     assert caught.value.message.isprintable()
 
 

@@ -24,7 +24,7 @@ from status_tracker.rules import Rules, differences, in_words, load_rules
 from status_tracker.settings import Settings, default_file
 from status_tracker.signals import StopSignals
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 MOST_DIFFERENCES = 5
 """Between two rules that are told in a line; `status-tracker rules diff` shows all."""
@@ -45,8 +45,8 @@ class Worker:
         `rules` are to be in force, and those of a deployment that is created; without any, what is
         in force counts, or the shipped ones. `sole` says that no other worker can have its name.
         """
-        self.totals = Totals()
-        self.name = settings.name or unique_name()
+        self.totals: Totals = Totals()
+        self.name: str = settings.name or unique_name()
         self._settings = settings
         self._sole = sole
         self._server = without_secrets(settings.redis_url)

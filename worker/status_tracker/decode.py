@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import accumulate
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal, NamedTuple, Union
 
 import msgspec
 from msgspec import Struct
@@ -17,13 +17,16 @@ from status_tracker.text import listed
 FIELD = b"data"
 """The field of a stream entry that holds the update."""
 
+REMOVE = b"remove"
+"""The field of an entry that takes entities away, in place of `data`: `removal.py` reads it."""
+
 FROM = b"from"
 """The field of a forwarded entry that says where it comes from: ``<partition>/<ID>``."""
 
 Entry = tuple[bytes, Sequence[bytes]]
 """An entry as the server sends it: its ID, and ``[field, value, field, value, …]``."""
 
-_id_matches = re.compile(r"^[^\s\x00-\x1f\x7f-\x9f{}]+\Z").match
+_id_matches = re.compile(r"^[^\s\x00-\x1f\x7f-\x9f{}]{1,256}\Z").match
 
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)
 # Reads all of it, and builds nothing: what a producer may send must not take long to judge.
@@ -41,6 +44,16 @@ _AT_ONCE = 256
 
 NAMES_SHOWN = 5
 """Names of fields that are told of an entry without `data`."""
+
+
+class Removing(Struct, frozen=True, gc=False):
+    """The value of an entry that takes entities away."""
+
+    data: bytes
+
+
+Value = bytes | Removing | Rejection
+"""What an entry has: an update's bytes, those of a removal, or nothing that is read."""
 
 
 class _Fields(Struct, rename="camel"):
@@ -79,12 +92,24 @@ _NAMED = re.compile(r"missing required field `(\w+)`|at `\$\.(\w+)`\Z")
 """Where msgspec says which field does not fit."""
 
 
-def find_all(entries: Sequence[Entry]) -> tuple[Sequence[bytes | Rejection], int]:
-    """Return each entry's value of `data`, and how many bytes there are in all their fields."""
+class Values(NamedTuple):
+    """What the entries of a read have."""
+
+    values: Sequence[Value]
+    size: int
+    """Bytes in all their fields."""
+    removes: bool
+    """Whether any of them takes entities away."""
+
+
+def find_all(entries: Sequence[Entry]) -> Values:
+    """Return the values of entries."""
     alone = [fields[1] for _, fields in entries if len(fields) == 2 and fields[0] == FIELD]
     if len(alone) == len(entries):
-        return alone, sum(map(len, alone))
-    return [find_data(fields) for _, fields in entries], sum(map(size_of, entries))
+        return Values(alone, sum(map(len, alone)), removes=False)
+    values = [find_data(fields) for _, fields in entries]
+    removes = any(isinstance(value, Removing) for value in values)
+    return Values(values, sum(map(size_of, entries)), removes)
 
 
 def size_of(entry: Entry) -> int:
@@ -92,11 +117,13 @@ def size_of(entry: Entry) -> int:
     return sum(map(len, entry[1]))
 
 
-def find_data(fields: Sequence[bytes]) -> bytes | Rejection:
-    """Return the value of `data` among an entry's ``[field, value, field, value, …]``."""
+def find_data(fields: Sequence[bytes]) -> Value:
+    """Return the value of `data`, or else of `remove`, in ``[field, value, field, value, …]``."""
     names = fields[::2]
     if FIELD in names:
         return fields[2 * names.index(FIELD) + 1]
+    if REMOVE in names:
+        return Removing(fields[2 * names.index(REMOVE) + 1])
     found = ", ".join(name[:40].decode(errors="replace") for name in names[:NAMES_SHOWN])
     more = " and more" if len(names) > NAMES_SHOWN else ""
     return Rejection("malformed", f"no field `data`; found: {found}{more}")
@@ -112,7 +139,9 @@ class Decoder:
     """Decodes the updates of the kinds that there are."""
 
     def __init__(self, rules: Rules) -> None:
-        self.updates = {kind: _update_struct(kind, life) for kind, life in rules.kinds.items()}
+        self.updates: dict[str, type[Update]] = {
+            kind: _update_struct(kind, life) for kind, life in rules.kinds.items()
+        }
         """The struct that the updates of each kind become."""
         self._kinds = rules.kinds
         self._max_event_bytes = rules.max_event_bytes
@@ -215,7 +244,7 @@ def _found(fields: _Fields, name: str) -> str:
 
 
 def invalid_id(entity_id: str) -> Rejection | None:
-    """Say what is wrong with the characters of an id, or None.
+    """Say what is wrong with an id, or None.
 
     It is apart from `decode` because a pattern in the struct costs more than the rest of the
     decoding: an id whose status is known was checked before, so only new ids come here.

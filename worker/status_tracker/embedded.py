@@ -21,7 +21,7 @@ from redis.retry import Retry
 
 from status_tracker.errors import ConfigError
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 
@@ -68,6 +68,18 @@ def embedded_server(folder: Path) -> Iterator[str]:
             yield f"redis://{HOST}:{port}/0"
         finally:
             end(process)
+
+
+def running_server(folder: Path) -> str | None:
+    """Return the URL of the server that runs on the data in a folder; None where none does."""
+    try:
+        with (folder / "server.lock").open() as lock:
+            if _holder(lock) is None:
+                return None
+        port = _remembered(folder)
+    except OSError:
+        return None
+    return f"redis://{HOST}:{port}/0" if port else None
 
 
 def _binary() -> Path:
@@ -157,20 +169,26 @@ def _comes_true(condition: Callable[[], bool], within: float) -> bool:
 def _port(folder: Path) -> int:
     """Return a free port: the folder's own where possible, so that its URL stays the same."""
     remembered = folder / "port"
-    text = remembered.read_text(errors="replace").strip() if remembered.exists() else None
-    # Whatever else stands there was left by a full disk or a kill.
-    digits = re.fullmatch(r"[1-9][0-9]{3,4}", text or "")
-    own = int(digits[0]) if digits and int(digits[0]) < 2**16 else 0
+    is_new = not remembered.exists()
+    own = 0 if is_new else _remembered(folder)
     if own and _comes_true(lambda: _is_free(own), FREED_WITHIN):
         return own
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = int(probe.getsockname()[1])
     remembered.write_text(str(port))
-    if text is not None:
+    if not is_new:
         why = f"port {own} is another process's" if own else f"{remembered} holds no port"
         log.warning("%s: the URL of this data has port %d from now on", why, port)
     return port
+
+
+def _remembered(folder: Path) -> int:
+    """Return the port that a folder's server had last; 0 where its file holds none."""
+    # Whatever else stands there was left by a full disk or a kill.
+    text = (folder / "port").read_text(errors="replace").strip()
+    digits = re.fullmatch(r"[1-9][0-9]{3,4}", text)
+    return int(digits[0]) if digits and int(digits[0]) < 2**16 else 0
 
 
 def _is_free(port: int) -> bool:

@@ -1,6 +1,6 @@
 """The rules: what an update does to an entity's status. Pure: no I/O, no clock.
 
-The rules and their order are the contract's (docs/reference.md, "The rules"); the numbers in the
+The rules and their order are the contract's (docs/contract/rules.md); the numbers in the
 comments are its numbers. Rules 1 and 2, about entries that are no update or belong elsewhere, are
 settled before an update comes here.
 """
@@ -50,7 +50,7 @@ class Fold:
 
     def __init__(self, kind: str, rules: Rules) -> None:
         lifecycle = rules.kinds[kind]
-        self.initial = lifecycle.initial
+        self.initial: frozenset[str] = lifecycle.initial
         self._terminal = lifecycle.terminal
         self._success = lifecycle.success
         self._edges = lifecycle.edges
@@ -148,8 +148,8 @@ class Fold:
             begins = " or ".join(sorted(self.initial))
             return Rejection(
                 "unknown_entity",
-                f"no status yet, and none begins as {phase}: send {begins} first, "
-                'or "force": true to begin there by hand',
+                f"no status (it may have been removed), and none begins as {phase}: send {begins} "
+                'first, or "force": true to begin there by hand',
             )
         return Status(
             phase=phase,

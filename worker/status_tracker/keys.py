@@ -35,10 +35,10 @@ class PartitionKeys:
     def __init__(self, prefix: str, layout: Layout, number: int) -> None:
         self._prefix = prefix
         self._tag = f":{{{number}}}" if layout == "cluster" else ""
-        self.events = f"{prefix}:events:{{{number}}}"
-        self.partition = f"{prefix}:partition:{{{number}}}"
-        self.changes = f"{prefix}:changes{self._tag}"
-        self.rejected = f"{prefix}:rejected{self._tag}"
+        self.events: str = f"{prefix}:events:{{{number}}}"
+        self.partition: str = f"{prefix}:partition:{{{number}}}"
+        self.changes: str = f"{prefix}:changes{self._tag}"
+        self.rejected: str = f"{prefix}:rejected{self._tag}"
 
     def status(self, kind: str, entity_id: str) -> str:
         """Return the key of an entity's status."""
@@ -63,8 +63,8 @@ class Keys:
     def __init__(self, prefix: str, layout: Layout) -> None:
         self.prefix = prefix
         self.layout = layout
-        self.meta = f"{prefix}:meta"
-        self.workers = f"{prefix}:workers"
+        self.meta: str = f"{prefix}:meta"
+        self.workers: str = f"{prefix}:workers"
 
     def events(self, number: int) -> str:
         """Return the key of a partition's stream of updates."""

@@ -8,6 +8,7 @@ refuses an update of another kind or phase.
 
 from typing import Annotated, ClassVar, Literal, final
 
+import msgspec
 from msgspec import Meta, Struct, field
 
 TaskPhase = Literal["pending", "waiting", "running", "failed", "completed", "cancelled"]
@@ -56,6 +57,8 @@ class TaskUpdate(Update, kw_only=True, frozen=True, gc=False, tag="task"):
     """What a producer says of a task, for type checkers."""
 
     phase: TaskPhase
+    updated_at: Timestamp = 0
+    """0: filled in when it is sent."""
     restart: bool = False  # type: ignore[misc]  # a constant of the others
 
 
@@ -64,6 +67,8 @@ class AssetUpdate(Update, kw_only=True, frozen=True, gc=False, tag="asset"):
     """What a producer says of an asset, for type checkers."""
 
     phase: AssetPhase
+    updated_at: Timestamp = 0
+    """0: filled in when it is sent."""
 
 
 class Status(Struct, rename="camel", kw_only=True, omit_defaults=True, frozen=True, gc=False):
@@ -77,6 +82,14 @@ class Status(Struct, rename="camel", kw_only=True, omit_defaults=True, frozen=Tr
     attempt: Attempt | None = None
     """The largest one that was sent."""
     updated_at: Timestamp
+
+
+_encode_status = msgspec.json.Encoder().encode
+
+
+def status_text(status: Status) -> str:
+    """Return a status as it is published."""
+    return _encode_status(status).decode()
 
 
 class Change(Status, kw_only=True, frozen=True, gc=False):

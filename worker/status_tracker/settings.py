@@ -16,7 +16,7 @@ from status_tracker.text import shortened
 from status_tracker.toml import read_toml
 from status_tracker.units import Bytes, Milliseconds, quantity
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX = "STATUS_"
 
@@ -100,13 +100,15 @@ def load_settings(
     config: Path | None = None,
     environment: Mapping[str, str] = os.environ,
     options: Mapping[str, object] | None = None,
+    defaults: Mapping[str, object] | None = None,
 ) -> Settings:
     """Read the settings from where they can stand, the later over the earlier.
 
-    `options` are those of the command; one that is None was not given. Raises `ConfigError`, which
+    `options` are those of the command; one that is None was not given. `defaults` stand over the
+    defaults' file, and under all that the user wrote. Raises `ConfigError`, which
     names the file, variable or option.
     """
-    settings = _read_file(default_file("worker.toml"))
+    settings = _read_file(default_file("worker.toml")) | dict(defaults or {})
     if config is not None:
         settings |= _read_file(config)
     settings |= _read_environment(environment)

@@ -9,15 +9,15 @@ from status_tracker.text import shortened
 class Milliseconds(int):
     """A duration."""
 
-    units: ClassVar = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
-    examples: ClassVar = '"250ms", "5s", "2m" or "1h"'
+    units: ClassVar[dict[str, int]] = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+    examples: ClassVar[str] = '"250ms", "5s", "2m" or "1h"'
 
 
 class Bytes(int):
     """A size."""
 
-    units: ClassVar = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-    examples: ClassVar = '"500B", "64KiB", "8MiB" or "1GiB"'
+    units: ClassVar[dict[str, int]] = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+    examples: ClassVar[str] = '"500B", "64KiB", "8MiB" or "1GiB"'
 
 
 def quantity(unit: Any, text: str) -> Any:

@@ -3,8 +3,7 @@
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import click
 import msgspec
@@ -15,12 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from status_tracker.cancellation import unless_stopped
-from status_tracker.cli.connect import connected
+from status_tracker.cli.connect import connected, connection_options
+from status_tracker.cli.exit_codes import EPILOG
+from status_tracker.cli.options import json_option
 from status_tracker.errors import EXIT_UNAVAILABLE, ConfigError, UnavailableError
 from status_tracker.metadata import read_deployment
 from status_tracker.monitoring.fleet import PartitionState, WorkerState, read_fleet
 from status_tracker.monitoring.health import MaxLag, Report, report
-from status_tracker.settings import Settings, load_settings
+from status_tracker.settings import Settings
 from status_tracker.signals import StopSignals, stop_signals
 from status_tracker.text import escaped
 
@@ -30,19 +31,29 @@ EVERY = 1.0
 Show = Callable[[Report], None]
 
 
-def show_fleet(
-    config: Path | None,
-    options: Mapping[str, str | None],
-    max_lag: str | None,
-    *,
-    as_json: bool,
-    watch: bool,
-) -> int:
+@click.command("fleet", epilog=EPILOG)
+@json_option
+@click.option("--watch", is_flag=True, help="Look again every second, until Ctrl-C.")
+@click.option(
+    "--max-lag",
+    metavar="LIMIT",
+    help='How far a partition may lag: a number of entries ("1000") or a duration ("30s").',
+)
+@connection_options
+def command(settings: Settings, as_json: bool, watch: bool, max_lag: str | None) -> None:
+    """Show who reads which partition, how far behind it is, and who lives.
+
+    The exit code is 1 when a partition has no owner that lives, or lags too far, so that it serves
+    as a health check.
+    """
+    sys.exit(show_fleet(settings, max_lag, as_json=as_json, watch=watch))
+
+
+def show_fleet(settings: Settings, max_lag: str | None, *, as_json: bool, watch: bool) -> int:
     """Show the fleet; return the exit code: 0 when all is well, 1 when not.
 
     Raises `ConfigError` and, unless it watches, `UnavailableError`.
     """
-    settings = load_settings(config, options=options)
     try:
         limit = None if max_lag is None else MaxLag.parse(max_lag)
     except ValueError as error:

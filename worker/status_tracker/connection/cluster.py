@@ -56,8 +56,11 @@ class Cluster:
         if self._outdated:
             await self._look_for_slots()
         places: dict[Address | None, list[int]] = {}
+        address = None
         for place, command in enumerate(commands):
-            places.setdefault(self._address(command), []).append(place)
+            # WAIT is about what its connection wrote before.
+            address = address if command[0] == "WAIT" else self._address(command)
+            places.setdefault(address, []).append(place)
         replies: list[Any] = [None] * len(commands)
 
         async def ask(address: Address | None, places: list[int]) -> None:

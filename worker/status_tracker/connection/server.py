@@ -11,11 +11,8 @@ from redis.asyncio.connection import AbstractConnection
 
 from status_tracker.connection.client import ANSWER_WITHIN, Command
 
-# Whether there is something to read, be it the connection's end. redis-py 8.0 renamed it.
-_has_unread: Any = getattr(
-    AbstractConnection,
-    "can_read" if hasattr(AbstractConnection, "can_read") else "can_read_destructive",
-)
+# Tells whether there is something to read, be it the connection's end. redis-py 8.0 renamed it.
+_HAS_UNREAD = "can_read" if hasattr(AbstractConnection, "can_read") else "can_read_destructive"
 
 
 class Server:
@@ -91,7 +88,7 @@ class Server:
 async def _is_closed(connection: AbstractConnection) -> bool:
     """Tell whether the server closed a connection on which nothing is asked."""
     try:
-        closed: bool = await _has_unread(connection)
+        closed: bool = await getattr(connection, _HAS_UNREAD)()
     except exceptions.ConnectionError:
         return True
     return closed

@@ -2,18 +2,22 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
-from redis import exceptions
+import redis
+import redis.asyncio
+from redis import exceptions, sentinel
 from redis.asyncio import ConnectionPool
-from redis.asyncio.connection import SSLConnection
+from redis.asyncio import sentinel as asyncio_sentinel
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
+from redis.retry import Retry as BlockingRetry
 
 from status_tracker.connection.client import ANSWER_WITHIN, UNAVAILABLE, Client, server_info
 from status_tracker.connection.cluster import Address, Cluster
+from status_tracker.connection.memory import SCHEME, servers
 from status_tracker.connection.server import Server
 from status_tracker.errors import ConfigError
 
@@ -45,6 +49,71 @@ _ours: dict[str, Any] = {
     "socket_read_size": 2**20,
 }
 
+# A blocking client has no other deadline than the socket's.
+_ours_blocking = {
+    **_ours,
+    "socket_timeout": ANSWER_WITHIN,
+    "retry": BlockingRetry(NoBackoff(), 0),
+}
+
+
+def _short(error: exceptions.ConnectionError) -> exceptions.ConnectionError:
+    """Return what Sentinels' error says, without all that redis-py tells about each client."""
+    message, _, unanswered = str(error).partition(" : ")
+    if unanswered:
+        message += "; not every Sentinel answers"
+    return type(error)(message)
+
+
+class _Sentinels(asyncio_sentinel.Sentinel):
+    """Sentinels whose errors are short."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Return the master's host and port; raises `MasterNotFoundError`."""
+        try:
+            found: tuple[str, int] = await super().discover_master(service_name)
+        except asyncio_sentinel.MasterNotFoundError as error:
+            raise _short(error) from None
+        return found
+
+
+class _BlockingSentinels(sentinel.Sentinel):
+    """The same for blocking clients."""
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Return the master's host and port; raises `MasterNotFoundError`."""
+        try:
+            found: tuple[str, int] = super().discover_master(service_name)  # type: ignore[no-untyped-call]
+        except sentinel.MasterNotFoundError as error:
+            raise _short(error) from None
+        return found
+
+
+class _Parts(NamedTuple):
+    """What redis-py has twice: for asyncio, and for blocking clients."""
+
+    pool: Any
+    ssl: Any
+    sentinels: Any
+    sentinel_pool: Any
+    options: dict[str, Any]
+
+
+_ASYNC = _Parts(
+    ConnectionPool,
+    redis.asyncio.SSLConnection,
+    _Sentinels,
+    asyncio_sentinel.SentinelConnectionPool,
+    _ours,
+)
+_BLOCKING = _Parts(
+    redis.ConnectionPool,
+    redis.SSLConnection,
+    _BlockingSentinels,
+    sentinel.SentinelConnectionPool,
+    _ours_blocking,
+)
+
 
 def connect(url: str) -> Server:
     """Return a client for the (first) server, or for the Sentinels' master; it connects later.
@@ -52,6 +121,49 @@ def connect(url: str) -> Server:
     Raises `ConfigError` for a URL that cannot be used, without repeating what may be a password.
     """
     return _servers(url)[0]
+
+
+def connect_cluster(url: str) -> Cluster:
+    """Return a client for the cluster that the hosts of a URL are part of; it connects later.
+
+    Raises `ConfigError` for a URL that cannot be used.
+    """
+    _pools(url, _ASYNC)
+    return _cluster(url, 0)
+
+
+def names_several(url: str) -> bool:
+    """Tell whether a URL names several servers, which only a cluster's does."""
+    parts = urlsplit(url)
+    return not parts.scheme.endswith(_SENTINEL) and "," in parts.netloc
+
+
+def async_pool(url: str) -> ConnectionPool:
+    """Return what makes connections for asyncio, as `blocking_pool` does for others."""
+    pool: ConnectionPool = _pools(url, _ASYNC)[0]
+    return pool
+
+
+def blocking_pool(url: str) -> redis.ConnectionPool:
+    """Return what makes blocking connections to the (first) server, or to the Sentinels' master.
+
+    Raises `ConfigError` for a URL that cannot be used.
+    """
+    pool: redis.ConnectionPool = _pools(url, _BLOCKING)[0]
+    return pool
+
+
+def blocking_cluster(url: str) -> redis.RedisCluster:
+    """Return a blocking client of the cluster that the hosts of a URL are part of.
+
+    It connects at once: raises one of `UNREACHABLE`, and `ConfigError` for a URL that cannot be
+    used.
+    """
+    hosts, own = _cluster_hosts(url, 0, _BLOCKING)
+    nodes = [ClusterNode(host, port) for host, port in hosts]  # type: ignore[no-untyped-call]
+    common = {**_options(own), **_ours_blocking, "ssl": own.connection_class is redis.SSLConnection}
+    common.pop("db", None)  # redis-py refuses it, also where it is 0
+    return redis.RedisCluster(startup_nodes=nodes, require_full_coverage=False, **common)
 
 
 async def reach(url: str) -> Client:
@@ -98,19 +210,38 @@ async def _is_cluster(server: Server) -> bool:
 
 def _servers(url: str) -> list[Server]:
     """Return a client for each host of a URL, or one for the Sentinels' master."""
+    pools = _pools(url, _ASYNC)
+    parts = urlsplit(url)
+    # Each Sentinel that does not answer takes its time.
+    hosts = len(_each_host(parts)) if parts.scheme.endswith(_SENTINEL) else 0
+    return [Server(pool, connects_within=ANSWER_WITHIN * (1 + hosts)) for pool in pools]
+
+
+def _pools(url: str, of: _Parts) -> list[Any]:
+    """Return what makes connections to each host of a URL, or to the Sentinels' master."""
     try:
         parts = urlsplit(url)
+        if parts.scheme == SCHEME:
+            return [_in_memory(url, of)]
         sentinels = parts.scheme.endswith(_SENTINEL)
-        pools = [_sentinel_pool(parts)] if sentinels else list(map(_pool, _each_host(parts)))
+        if sentinels:
+            pools = [_sentinel_pool(parts, of)]
+        else:
+            pools = [_pool(each, of) for each in _each_host(parts)]
         _check_files(parts)
         for pool in pools:
             # Finds values that redis-py does not know.
-            pool.make_connection()  # type: ignore[no-untyped-call]
+            pool.make_connection()
     except _NO_URL:
         raise _refused() from None
-    # Each Sentinel that does not answer takes its time.
-    hosts = len(_each_host(parts)) if sentinels else 0
-    return [Server(pool, connects_within=ANSWER_WITHIN * (1 + hosts)) for pool in pools]
+    return pools
+
+
+def _in_memory(url: str, of: _Parts) -> Any:
+    """Return what makes connections to a server of the test kit."""
+    if url not in servers:
+        raise ConfigError(f"redis_url: {url} is not there: it was the server of a test that ended")
+    return servers[url].blocking if of is _BLOCKING else servers[url].asyncio
 
 
 def _refused() -> ConfigError:
@@ -120,14 +251,14 @@ def _refused() -> ConfigError:
     )
 
 
-def _pool(parts: SplitResult) -> ConnectionPool:
+def _pool(parts: SplitResult, of: _Parts) -> Any:
     """Return what makes connections to the server of a URL."""
     if not _can_be_used(parts):
         raise ValueError("not a URL of one server")
-    return ConnectionPool.from_url(parts.geturl(), **_ours)
+    return of.pool.from_url(parts.geturl(), **of.options)
 
 
-def _sentinel_pool(parts: SplitResult) -> SentinelConnectionPool:
+def _sentinel_pool(parts: SplitResult, of: _Parts) -> Any:
     """Return what makes connections to the master that Sentinels name."""
     path = re.fullmatch(r"/([^/@]+)(/\d*)?", parts.path)
     scheme = parts.scheme.removesuffix(_SENTINEL)
@@ -136,63 +267,54 @@ def _sentinel_pool(parts: SplitResult) -> SentinelConnectionPool:
     options = parse_qsl(parts.query, keep_blank_values=True)
     own = urlencode([each for each in options if each[0] not in _SENTINEL_OPTIONS])
     pools = [
-        _pool(each)
+        _pool(each, of)
         for each in _each_host(parts._replace(scheme=scheme, path=path[2] or "", query=own))
     ]
-    common = {**_options(pools[0]), "ssl": pools[0].connection_class is SSLConnection}
+    common = {**_options(pools[0]), "ssl": pools[0].connection_class is of.ssl}
     addresses = [
         (pool.connection_kwargs.get("host", "localhost"), each.port or SENTINEL_PORT)
         for pool, each in zip(pools, _each_host(parts), strict=True)
     ]
     for_sentinels = {
         name: value
-        for name, value in {**common, **_ours, "socket_timeout": ANSWER_WITHIN}.items()
+        for name, value in {**common, **of.options, "socket_timeout": ANSWER_WITHIN}.items()
         if name not in ("username", "password", "db", "socket_read_size")
     }
     for_sentinels |= {
         _SENTINEL_OPTIONS[name]: value for name, value in options if name in _SENTINEL_OPTIONS
     }
-    sentinels = _Sentinels(addresses, sentinel_kwargs=for_sentinels)  # type: ignore[no-untyped-call]
-    return SentinelConnectionPool(unquote(path[1]), sentinels, **common, **_ours)  # type: ignore[no-untyped-call]
+    sentinels = of.sentinels(addresses, sentinel_kwargs=for_sentinels)
+    return of.sentinel_pool(unquote(path[1]), sentinels, **common, **of.options)
 
 
-def _options(pool: ConnectionPool) -> dict[str, Any]:
+def _options(pool: Any) -> dict[str, Any]:
     """Return what a URL says besides the address: redis-py adds things of its own to that."""
     given = pool.connection_kwargs
     return {name: value for name, value in given.items() if _OPTIONS.fullmatch(name)}
 
 
-def _cluster(url: str, first: int) -> Cluster:
-    """Return a client for the cluster that the hosts of a URL are part of."""
+def _cluster_hosts(url: str, first: int, of: _Parts) -> tuple[list[Address], Any]:
+    """Return the hosts of a cluster's URL, and what makes connections to one of them."""
     parts = urlsplit(url)
     if parts.scheme not in ("redis", "rediss"):
         raise ConfigError(f"redis_url: a cluster is reached by TCP, not by {parts.scheme}://")
     hosts = _each_host(parts)
-    own = _pool(hosts[first])
+    own = _pool(hosts[first], of)
     if own.connection_kwargs.get("db"):
         raise ConfigError("redis_url: a cluster has no databases but 0")
+    return [(each.hostname or "localhost", each.port or 6379) for each in hosts], own
+
+
+def _cluster(url: str, first: int) -> Cluster:
+    """Return a client for the cluster that the hosts of a URL are part of."""
+    hosts, own = _cluster_hosts(url, first, _ASYNC)
 
     def node(address: Address) -> Server:
         host, port = address
         options = {**_options(own), **_ours, "host": host, "port": port}
         return Server(ConnectionPool(own.connection_class, **options))
 
-    return Cluster([(each.hostname or "localhost", each.port or 6379) for each in hosts], node)
-
-
-class _Sentinels(Sentinel):
-    """Sentinels whose errors are short: redis-py's tell all about each client."""
-
-    async def discover_master(self, service_name: str) -> tuple[str, int]:
-        """Return the master's host and port; raises `MasterNotFoundError`."""
-        try:
-            found: tuple[str, int] = await super().discover_master(service_name)
-        except MasterNotFoundError as error:
-            message, _, unanswered = str(error).partition(" : ")
-            if unanswered:
-                message += "; not every Sentinel answers"
-            raise MasterNotFoundError(message) from None
-        return found
+    return Cluster(hosts, node)
 
 
 def _each_host(parts: SplitResult) -> list[SplitResult]:

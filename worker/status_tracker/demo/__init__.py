@@ -17,6 +17,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from rich.console import Console
 
 from status_tracker.app import Worker
+from status_tracker.client.emitter import AsyncEmitter
+from status_tracker.client.reader import AsyncStatusReader
 from status_tracker.demo.luck import Luck
 from status_tracker.demo.producers import VideoService
 from status_tracker.demo.snapshot import Reader
@@ -24,7 +26,7 @@ from status_tracker.demo.streams import Streams
 from status_tracker.demo.view import show_live
 from status_tracker.demo.words import show_lines, summary
 from status_tracker.embedded import embedded_server
-from status_tracker.errors import ConfigError
+from status_tracker.errors import ConfigError, UnavailableError
 from status_tracker.keys import Keys
 from status_tracker.rules import load_rules
 from status_tracker.settings import default_file, load_settings
@@ -32,6 +34,9 @@ from status_tracker.signals import StopSignals, stop_signals
 
 DRAINS_WITHIN = 1.0
 """Seconds the worker has, when all is over, to read what the producers added."""
+
+PAUSE = 0.02
+"""Seconds between two looks at what is waited for."""
 
 HISTORY = 20
 """Changes that are kept of each entity, for whoever looks at the keys."""
@@ -63,7 +68,7 @@ async def _on_own_server(seconds: float | None, signals: StopSignals) -> list[st
             return list(await _run(url, seconds, stop))
         except BaseExceptionGroup as group:
             error = _first(group)
-        if isinstance(error, RedisConnectionError):
+        if isinstance(error, RedisConnectionError | UnavailableError):
             raise ConfigError(f"the demo's server is gone: {error}")
         raise error
 
@@ -74,11 +79,20 @@ async def _run(url: str, seconds: float | None, stop: asyncio.Event) -> Iterator
     rules = msgspec.structs.replace(load_rules(default_file("rules.toml")), history=HISTORY)
     worker = Worker(settings, rules=rules)
     keys = Keys(settings.prefix, "single")
+    own = [keys.partition(number).partition for number in range(settings.partitions)]
     began = time.monotonic()
-    async with _connect(url) as client, asyncio.TaskGroup() as group:
-        streams = Streams(client, keys, settings.partitions)
-        reader = Reader(client, keys, settings.partitions, rules)
+    async with (
+        _connect(url) as client,
+        # Where the server is gone, all is over.
+        AsyncEmitter(url, retry_for=0) as emitter,
+        AsyncStatusReader(url, retry_for=0) as statuses,
+        asyncio.TaskGroup() as group,
+    ):
+        streams = Streams(emitter, client, keys, settings.partitions)
+        reader = Reader(statuses, client, own)
         working = group.create_task(worker.run(), name="worker")
+        await _created(statuses)
+        following = group.create_task(reader.follow(), name="change feed")
         producing = group.create_task(VideoService(streams, Luck()).run(), name="producers")
         showing = group.create_task(_show(url, reader, began), name="view")
         try:
@@ -92,8 +106,18 @@ async def _run(url: str, seconds: float | None, stop: asyncio.Event) -> Iterator
             worker.stop()
         await working
         showing.cancel()
+        following.cancel()
         snapshot = await reader.snapshot()
     return summary(seconds, worker.totals, snapshot)
+
+
+async def _created(reader: AsyncStatusReader) -> None:
+    """Wait until the worker has created the deployment."""
+    while True:
+        with suppress(ConfigError):
+            await reader.rules()
+            return
+        await asyncio.sleep(PAUSE)
 
 
 def _connect(url: str) -> Redis:
@@ -114,11 +138,10 @@ async def _show(url: str, reader: Reader, began: float) -> None:
 
 async def _drained(worker: Worker, streams: Streams) -> None:
     """Wait until the worker has read what was added, or its time is up."""
-    pause = 0.02
-    for _ in range(int(DRAINS_WITHIN / pause)):
+    for _ in range(int(DRAINS_WITHIN / PAUSE)):
         if worker.totals.read >= streams.added:
             return
-        await asyncio.sleep(pause)
+        await asyncio.sleep(PAUSE)
 
 
 def _first(error: BaseException) -> BaseException:

@@ -55,7 +55,7 @@ class Encoders:
             await self._luck.pause(0.2, 1)
             if phase == "failed":
                 await say("waiting")
-        await say("failed", errorMessage=f"given up after {ATTEMPTS} attempts")
+        await say("failed", error_message=f"given up after {ATTEMPTS} attempts")
         return False
 
     async def _attempt(self, say: Say, reports: int, trouble: float) -> str:
@@ -64,13 +64,13 @@ class Encoders:
         for report in range(1, reports + 1):
             await self._luck.pause(0.05, 0.2)
             if self._luck.strikes(trouble):
-                await say("failed", errorMessage=self._luck.choice(ERRORS))
+                await say("failed", error_message=self._luck.choice(ERRORS))
                 return "failed"
             if self._luck.strikes(CANCELLED):
-                await say("cancelled", errorMessage="cancelled by the user")
+                await say("cancelled", error_message="cancelled by the user")
                 return "cancelled"
             if self._luck.strikes(TAKEN_AWAY):
-                await say("waiting", errorMessage="encoder was taken away")
+                await say("waiting", error_message="encoder was taken away")
                 return "waiting"
             await say("running", progress=round(report / reports, 3))
         await say("completed")

@@ -54,7 +54,7 @@ class VideoService:
         """Take in a video; return whether it is there."""
         copied = self._luck.strikes(0.4)  # from elsewhere, which takes no upload
         if not copied and not await self._upload(say):
-            await say("failed", errorMessage="connection lost")
+            await say("failed", error_message="connection lost")
             await self._luck.pause(0.5, 2)
             if self._luck.strikes(0.5):
                 await self._delete(say)
@@ -79,14 +79,14 @@ class VideoService:
         await say("processing", progress=0)
         missing = await self._renditions(video, say, RENDITIONS)
         if missing:
-            await say("failed", errorMessage=f"not made: {', '.join(missing)}")
+            await say("failed", error_message=f"not made: {', '.join(missing)}")
             await self._luck.pause(1, 3)
             if self._luck.strikes(0.4):
                 return False
             await say("processing")
             missing = await self._renditions(video, say, missing, restart=True)
         if missing or not await self._encoders.make(f"{video}-export", EXPORT_REPORTS):
-            await say("failed", errorMessage="there is nothing to deliver")
+            await say("failed", error_message="there is nothing to deliver")
             return False
         await say("ready")
         return True

@@ -1,17 +1,19 @@
-"""What the demo shows, read from the published keys alone, as any dashboard would read it."""
+"""What the demo shows, read by the library, as any dashboard would read it."""
 
+import asyncio
 import time
 from collections import Counter, deque
-from typing import cast
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import islice
 
 import msgspec
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from status_tracker.decode import FIELD
-from status_tracker.keys import Keys
+from status_tracker.client.reader import AsyncStatusReader
+from status_tracker.errors import ConfigError, FeedGapError
 from status_tracker.models import Change, Status
-from status_tracker.rules import Rules
 from status_tracker.text import decoded, escaped
 
 RATE_OVER = 2.0
@@ -23,10 +25,14 @@ REJECTIONS = 100
 SHOWN = 300
 """Bytes of an entry's field that are shown at most."""
 
-_decode_task = msgspec.json.Decoder(Status).decode
-_decode_change = msgspec.json.Decoder(Change).decode
+CHANGES = 200
+"""Changes of phase that are kept to be shown."""
 
-_Entries = list[tuple[bytes, dict[bytes, bytes]]]
+AT_ONCE = 10_000
+"""Rejected entries that are read for one picture."""
+
+AGAIN_AFTER = 0.1
+"""Seconds until a feed that was emptied is followed again."""
 
 
 class RejectedLine(Struct, frozen=True):
@@ -52,33 +58,44 @@ class Snapshot(Struct, frozen=True):
 
 
 class Reader:
-    """Reads the keys of a deployment with the layout `single`, as often as is asked."""
+    """Reads a deployment with the layout `single`, as often as is asked."""
 
-    def __init__(self, client: Redis, keys: Keys, partitions: int, rules: Rules) -> None:
+    def __init__(self, reader: AsyncStatusReader, client: Redis, keys: Sequence[str]) -> None:
+        self._reader = reader
         self._client = client
-        self._kinds = rules.kinds
-        self._keys = keys.partition(0)
-        self._partitions = [keys.partition(number).partition for number in range(partitions)]
+        self._partitions = keys
         self._entries = deque([(time.monotonic(), 0)])
-        self._last_rejected = "-"
+        self._after: str | None = None
         self._reasons: Counter[str] = Counter()
         self._rejections: deque[RejectedLine] = deque(maxlen=REJECTIONS)
+        self._changes: deque[Change] = deque(maxlen=CHANGES)
+        self._shown = Snapshot({}, 0.0, Counter(), [])
+
+    async def follow(self) -> None:
+        """Note what changes, until cancelled."""
+        while True:
+            # Somebody flushed the keys to see what happens.
+            with suppress(FeedGapError, ConfigError):
+                async for event in self._reader.changes():
+                    if event.change is not None:
+                        self._changes.appendleft(event.change)
+            await asyncio.sleep(AGAIN_AFTER)
 
     async def snapshot(self) -> Snapshot:
         """Read the counts, how far the worker is, and what was rejected since the last one."""
+        with suppress(ConfigError):  # as above; the worker creates the deployment again
+            self._shown = await self._look()
+        return self._shown
+
+    async def _look(self) -> Snapshot:
+        counts: dict[str, dict[str, int]] = {}
+        for kind in (await self._reader.rules()).kinds:
+            counts[kind] = await self._reader.counts(kind)
         pipeline = self._client.pipeline(transaction=False)
-        for kind in self._kinds:
-            pipeline.hgetall(self._keys.counts(kind))
         for key in self._partitions:
             pipeline.hget(key, "entries")
-        pipeline.xrange(self._keys.rejected, min=self._last_rejected)
-        *replies, rejected = await pipeline.execute()
-        hashes, entries = replies[: len(self._kinds)], replies[len(self._kinds) :]
-        self._note_rejected(rejected)
-        counts: dict[str, dict[str, int]] = {
-            kind: {phase: int(found.get(phase.encode(), 0)) for phase in life.phases}
-            for (kind, life), found in zip(self._kinds.items(), hashes, strict=True)
-        }
+        entries = await pipeline.execute()
+        await self._note_rejected()
         return Snapshot(
             counts,
             self._rate(sum(int(read or 0) for read in entries)),
@@ -88,24 +105,14 @@ class Reader:
 
     async def running(self, limit: int) -> list[tuple[str, Status]]:
         """Read the ids and statuses of the tasks that have been running for longest."""
-        key = self._keys.phase("task", "running")
-        found = cast("list[bytes]", await self._client.zrange(key, 0, limit - 1))
-        if not found:
-            return []
-        ids = [entity_id.decode() for entity_id in found]
-        documents = await self._client.mget([self._keys.status("task", each) for each in ids])
-        statuses = map(_status, documents)
-        # One that ended since the set was read is shown as it ended.
-        return [
-            (entity_id, status)
-            for entity_id, status in zip(ids, statuses, strict=True)
-            if status is not None
-        ]
+        with suppress(ConfigError):
+            page = await self._reader.list("task", "running", newest=False, limit=limit)
+            return list(page.statuses.items())
+        return []
 
-    async def changes(self, limit: int) -> list[Change]:
-        """Read the last phase changes, the newest first."""
-        entries = cast("_Entries", await self._client.xrevrange(self._keys.changes, count=limit))
-        return [_decode_change(fields[FIELD]) for _, fields in entries]
+    def changes(self, limit: int) -> list[Change]:
+        """Return the last phase changes, the newest first."""
+        return list(islice(self._changes, limit))
 
     def _rate(self, entries: int) -> float:
         now = time.monotonic()
@@ -116,13 +123,13 @@ class Reader:
         # Fewer than before: somebody flushed the keys to see what happens.
         return max(0, entries - before) / (now - began)
 
-    def _note_rejected(self, entries: _Entries) -> None:
-        for entry_id, fields in entries:
-            self._last_rejected = f"({entry_id.decode()}"
-            reason = fields[b"reason"].decode()
-            about, detail = _about(fields[FIELD]), _printable(fields[b"detail"])
-            self._reasons[reason] += 1
-            self._rejections.append(RejectedLine(reason, about, detail))
+    async def _note_rejected(self) -> None:
+        page = await self._reader.rejected(limit=AT_ONCE, after=self._after)
+        self._after = page.after
+        for entry in page.entries:
+            self._reasons[entry.reason] += 1
+            about, detail = _about(entry.data), escaped(entry.detail[:SHOWN])
+            self._rejections.append(RejectedLine(entry.reason, about, detail))
 
 
 class _Named(Struct):
@@ -136,14 +143,6 @@ def _about(data: bytes) -> str:
         return _printable(msgspec.json.decode(data, type=_Named).id.encode())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _printable(data)
-
-
-def _status(document: bytes | str | None) -> Status | None:
-    """Decode a status; None where somebody deleted or spoilt it to see what happens."""
-    try:
-        return None if document is None else _decode_task(document)
-    except msgspec.DecodeError:
-        return None
 
 
 def _printable(raw: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Where the demo's producers send their updates: the streams, as any producer knows them."""
+"""Where the demo's producers send their updates, and their mistakes."""
 
 import asyncio
 import time
@@ -7,6 +7,8 @@ from collections import deque
 import msgspec
 from redis.asyncio import Redis
 
+from status_tracker.client.emitter import AsyncEmitter
+from status_tracker.client.updates import fields_of
 from status_tracker.decode import FIELD
 from status_tracker.keys import Keys, partition_of
 
@@ -18,26 +20,28 @@ REMEMBERED = 500
 
 
 class Streams:
-    """Adds entries to the streams of a deployment."""
+    """Adds entries to the streams of a deployment: as a producer does, or past all checks."""
 
-    def __init__(self, client: Redis, keys: Keys, partitions: int) -> None:
+    def __init__(self, emitter: AsyncEmitter, client: Redis, keys: Keys, partitions: int) -> None:
+        self._emitter = emitter
         self._client = client
         self._keys = keys
         self._partitions = partitions
-        # One at a time, so that it takes one connection: when a suspended demo is resumed,
-        # everybody wants to send at once.
+        # One at a time: when a suspended demo is resumed, everybody wants to send at once.
         self._turn = asyncio.Lock()
-        self.added = 0
+        self.added: int = 0
         self.lately: deque[Update] = deque(maxlen=REMEMBERED)
 
     async def update(self, kind: str, entity_id: str, phase: str, **fields: object) -> None:
-        """Say in which phase an entity is now; `fields` are spelt as on the wire."""
-        update = {"kind": kind, "id": entity_id, "phase": phase, **fields, "updatedAt": now()}
+        """Say in which phase an entity is now; `fields` are those of `Emitter.emit`."""
+        update = fields_of(kind, entity_id, phase, **fields)
         self.lately.append(update)
-        await self.send(update)
+        async with self._turn:
+            await self._emitter.emit_many([update])
+            self.added += 1
 
     async def send(self, update: Update) -> None:
-        """Add an update as it is."""
+        """Add an update as it is, which the library would refuse."""
         await self.add(str(update["id"]), msgspec.json.encode(update))
 
     async def add(self, entity_id: str, data: bytes) -> None:

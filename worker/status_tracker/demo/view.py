@@ -101,7 +101,7 @@ async def _screen(rows: Room, url: str, reader: Reader, began: float) -> Layout:
         Layout(_tasks(running, snapshot.counts["task"]["running"])),
     ]
     if rows.changes:
-        columns.append(Layout(_changes(await reader.changes(rows.changes)), size=CHANGES))
+        columns.append(Layout(_changes(reader.changes(rows.changes)), size=CHANGES))
     middle = Layout()
     middle.split_row(*columns)
     screen = Layout()

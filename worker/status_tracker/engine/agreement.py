@@ -17,7 +17,7 @@ class Agreement:
 
     def __init__(self, client: Client, known: Deployment, rules: Rules) -> None:
         """Know a deployment; `rules` are those of a new one, where its keys were flushed."""
-        self.known = known
+        self.known: Deployment = known
         self._client = client
         self._rules = rules
         self._changed: Callable[[], object] = lambda: None

@@ -7,7 +7,7 @@ import time
 
 from status_tracker.connection.client import UNREACHABLE
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 FIRST_DELAY = 0.1
 """Seconds before the second try: most outages are a restart."""

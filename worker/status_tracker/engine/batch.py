@@ -15,7 +15,8 @@ from status_tracker.engine.statuses import Effects, StatusCache, Statuses
 from status_tracker.fold import DUPLICATE, Corrupt, Fold, Outcome
 from status_tracker.keys import partition_of
 from status_tracker.metadata import Deployment
-from status_tracker.models import Change, Rejection, Status, Update
+from status_tracker.models import Change, Rejection, Status, Update, status_text
+from status_tracker.removal import decode_removal
 from status_tracker.rules import Rules
 
 PESSIMISTIC_BATCHES = 100
@@ -54,6 +55,14 @@ class Forward(NamedTuple):
     data: bytes
 
 
+class Removed(NamedTuple):
+    """An entity that is taken away."""
+
+    phase: str
+    text: str
+    """What its key holds."""
+
+
 class Batch(Struct):
     """What became of the entries of one read or of several."""
 
@@ -75,6 +84,8 @@ class Batch(Struct):
     forwards: dict[int, list[Forward]] = field(default_factory=dict)
     """Number of the partition → the updates that belong to it."""
     duplicates: int = 0
+    removed: dict[tuple[str, str], Removed] = field(default_factory=dict)
+    """By kind and id, the entities that are taken away. Such a batch has nothing else."""
 
     @property
     def forwarded(self) -> int:
@@ -103,14 +114,14 @@ class BatchBuilder:
     """Decodes and folds the entries of one partition, read by read, into the current batch."""
 
     def __init__(self, deployment: Deployment, cache: StatusCache, *, number: int) -> None:
-        self.deployment = deployment
+        self.deployment: Deployment = deployment
         self._cache = cache
         self._stream = deployment.keys.events(number)
         self._number = number
         # Batches for which every entity that is not known is loaded.
         self._pessimistic = 0
         self._go_by(deployment.rules)
-        self.batch = self._empty("0-0")
+        self.batch: Batch = self._empty("0-0")
 
     def restart(self, cursor: str, deployment: Deployment) -> None:
         """Begin at a cursor, by the rules in force, with nothing in memory.
@@ -191,6 +202,40 @@ class BatchBuilder:
                     _change(outcome, kind, entity_id, start, entry_id.decode(), forced=forced)
                 )
 
+    def remove(self, entry: Entry, data: bytes) -> Generator[Wanted, Mapping[str, Statuses], None]:
+        """Take in an entry that takes entities away, as the only one of the current batch.
+
+        It yields the ids whose statuses it needs, and is sent those.
+        """
+        batch, (entry_id, _) = self.batch, entry
+        batch.cursor = entry_id.decode()
+        batch.entries += 1
+        rules = self.deployment.rules
+        found = decode_removal(
+            data,
+            number=self._number,
+            partitions=self.deployment.partitions,
+            max_event_bytes=rules.max_event_bytes,
+        )
+        if isinstance(found, Rejection):
+            self._keep_rejected(entry_id, data, found)
+            return
+        wanted: dict[str, list[str]] = defaultdict(list)
+        for each in found:
+            wanted[each.kind].append(each.id)
+        # All of them: what is in memory knows only the kinds of the rules.
+        loaded = (yield wanted) if wanted else {}
+        for each in found:
+            statuses = loaded[each.kind]
+            status = statuses.known.get(each.id)
+            if status is not None and each.removes(status):
+                text = statuses.texts.get(each.id)
+                batch.removed[each.kind, each.id] = Removed(
+                    status.phase, text or status_text(status)
+                )
+        if not batch.removed:
+            batch.duplicates += 1
+
     def close(self) -> Batch:
         """Return the current batch, to be committed, and go on with the next one."""
         batch = self.batch
@@ -201,6 +246,7 @@ class BatchBuilder:
 
     def committed(self, batch: Batch) -> None:
         """Let go of the statuses that need not be kept once a batch is committed."""
+        self._cache.remove(batch.removed)
         self._cache.evict(batch.effects, self.batch.effects)
 
     def _place(self, struct: type[Update]) -> _Place:
@@ -258,10 +304,13 @@ class BatchBuilder:
     ) -> None:
         """Forward or keep an entry that is not applied here."""
         found = find_data(fields)
-        data = b"" if isinstance(found, Rejection) else found
+        data = found if isinstance(found, bytes) else b""
         if isinstance(why, Elsewhere):
             self.batch.forwards.setdefault(why.number, []).append(Forward(entry_id, data))
             return
+        self._keep_rejected(entry_id, data, why)
+
+    def _keep_rejected(self, entry_id: bytes, data: bytes, why: Rejection) -> None:
         self.batch.rejected.append(
             RejectedEntry(
                 why.reason,

@@ -1,16 +1,17 @@
 """From a batch to what its commit is called with. Pure: no I/O."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from status_tracker.engine.batch import Batch, Forward
+from status_tracker.engine.batch import Batch, Forward, Removed
 from status_tracker.keys import GROUP, PartitionKeys
 from status_tracker.lua import commit as script
 from status_tracker.lua.commit import Call, Payload, PhaseMoves, Step
 from status_tracker.models import Change, Status
 
+_encode = msgspec.json.Encoder().encode
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
@@ -43,10 +44,17 @@ def commit_call(
     expected = _expected(before)
     if texts:
         expected = [texts.get(*each) for each in zip(status_keys, expected, strict=True)]
+    for (kind, entity_id), gone in first.removed.items():
+        status_keys.append(own.status(kind, entity_id))
+        expected.append(gone.text)
     changes = [change for batch in batches for change in batch.changes]
     rejected = [entry for batch in batches for entry in batch.rejected]
     phases, counts = _index(changes, own)
     histories = _histories(changes, own) if first.history else {}
+    if first.removed:
+        phases, counts = _left(first.removed, own)
+        # Whatever the rules keep now, there may be one from before.
+        histories = {own.history(*entity): [] for entity in first.removed}
     payload = Payload(
         partitions=[
             Step(batch.read_from, batch.cursor, str(batch.revision), _totals(batch))
@@ -56,7 +64,8 @@ def commit_call(
         documents=_texts(after),
         expected=expected,
         phases=list(phases.values()),
-        changes=_texts(changes),
+        changes=_texts(changes) or _removal(first.removed),
+        removes=bool(first.removed),
         histories=[places[-first.history :] for places in histories.values()],
         history=first.history,
         rejected=[
@@ -116,6 +125,25 @@ def _index(
                 phase, len(counts), entered=entered.get(phase, []), left=left.get(phase, [])
             )
     return moves, counts
+
+
+def _left(
+    removed: Mapping[tuple[str, str], Removed], own: PartitionKeys
+) -> tuple[dict[str, PhaseMoves], list[str]]:
+    """Return the same of entities that are taken away."""
+    kinds = list(dict.fromkeys(kind for kind, _ in removed))
+    moves: dict[str, PhaseMoves] = {}
+    for (kind, entity_id), gone in removed.items():
+        key = own.phase(kind, gone.phase)
+        moves.setdefault(key, PhaseMoves(gone.phase, kinds.index(kind) + 1, left=[]))
+        moves[key].left.append(entity_id)
+    return moves, [own.counts(kind) for kind in kinds]
+
+
+def _removal(removed: Iterable[tuple[str, str]]) -> list[str]:
+    """Return what the change feed says of entities that are taken away; nothing where none are."""
+    entities = list(removed)
+    return [_encode(entities).decode()] if entities else []
 
 
 def _histories(changes: Sequence[Change], own: PartitionKeys) -> dict[str, list[int]]:

@@ -87,12 +87,12 @@ class Member:
         self.at_rest = at_rest
         self.is_new = True
         """Whether no read was with it yet."""
-        self.is_odd = False
+        self.is_odd: bool = False
         """Whether its keys are to be looked at once it has left."""
         self._left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Between reading and commit nobody else may touch the builder.
         self._is_held = False
-        self.is_leaving = False
+        self.is_leaving: bool = False
         """Whether it is to leave once nothing of it is in hand."""
 
     @property
@@ -261,12 +261,12 @@ class Common:
 
     async def _fold(self, member: Member, entries: list[Entry]) -> None:
         """Fold what a partition got, or have it leave: before that, or with its batch in hand."""
-        values, size = find_all(entries)
+        values, size, removes = find_all(entries)
         largest = min(LARGEST, self._batch_bytes // max(len(self._members), 1))
-        if len(entries) >= self._most or size > largest:
+        if len(entries) >= self._most or size > largest or removes:
             member.leave()
         else:
-            await member.fold(Read(entries, values, size, more=False))
+            await member.fold(Read(entries, values, size, removes=False, more=False))
             batch = member.builder.batch
             if batch.forwards or len(batch.rejected) > MOST_REJECTED:
                 member.leave()

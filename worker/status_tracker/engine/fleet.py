@@ -22,7 +22,7 @@ from status_tracker.engine.backoff import Backoff
 from status_tracker.engine.leases import Leases
 from status_tracker.engine.partition import Partition
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 FINISH_WITHIN = 0.6
 """Seconds that partitions have to finish the current batch when they are given up; then they are

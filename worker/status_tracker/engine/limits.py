@@ -31,8 +31,8 @@ class Limits:
         self._patience = FIRST_PATIENCE
         # Commits that are still to succeed before the limits grow.
         self._waits = 0
-        self.entries = entries
-        self.size = size
+        self.entries: int = entries
+        self.size: int = size
         """In bytes."""
 
     def shrink(self) -> None:

@@ -6,7 +6,7 @@ here as soon as there is.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -14,22 +14,16 @@ from msgspec import Struct
 
 from status_tracker.cancellation import cancelled, started
 from status_tracker.connection.client import UNAVAILABLE
-from status_tracker.decode import Entry, size_of
 from status_tracker.engine.backoff import Backoff
 from status_tracker.engine.batch import Batch, BatchBuilder, Wanted
 from status_tracker.engine.common import Common, Member, RefusedTogetherError
 from status_tracker.engine.limits import Limits
 from status_tracker.engine.partition_log import PartitionLog
-from status_tracker.engine.reader import BLOCK, Read, Reader, Stream
+from status_tracker.engine.reader import BLOCK, Read, Reader, Stream, pieces
 from status_tracker.engine.statuses import Statuses
 from status_tracker.lua.attach import Attached
 from status_tracker.lua.commit import CursorMovedError, StatusChangedError
 from status_tracker.metadata import Deployment
-from status_tracker.models import Rejection
-
-FOLDED_AT_ONCE = 512 * 1024
-"""Bytes of entries that are folded before others have their turn: leases must be renewed, and an
-answer taken in, however large the entries are and however long each takes to judge."""
 
 THOROUGH_EVERY = 60.0
 """Seconds between two looks at the last ID of a stream with nothing to read: it takes the server a
@@ -241,17 +235,26 @@ class Partition:
             await self._check_keys()
 
     async def _fold(self, read: Read) -> None:
-        for entries, values in _pieces(read):
-            folding = self._builder.fold(entries, values)
-            with suppress(StopIteration):
-                wanted = next(folding)
-                while True:
-                    began = time.monotonic()
-                    loaded = await self._store.load(wanted)
-                    self._limits.read_took(time.monotonic() - began)
-                    wanted = folding.send(loaded)
-            if entries is not read.entries:
+        for piece in pieces(read):
+            if piece.removing is None:
+                await self._load_for(self._builder.fold(piece.entries, piece.values))
+            else:
+                # Alone: what stands before it is to be in the keys, and what follows begins anew.
+                await self._commit(wait=True)
+                await self._load_for(self._builder.remove(piece.entries[0], piece.removing))
+                await self._commit(wait=True)
+            if piece.entries is not read.entries:
                 await asyncio.sleep(0)
+
+    async def _load_for(self, folding: Generator[Wanted, Mapping[str, Statuses], None]) -> None:
+        """Load the statuses that a fold asks for."""
+        with suppress(StopIteration):
+            wanted = next(folding)
+            while True:
+                began = time.monotonic()
+                loaded = await self._store.load(wanted)
+                self._limits.read_took(time.monotonic() - began)
+                wanted = folding.send(loaded)
 
     async def _pause(self) -> None:
         """Commit the current batch where nothing follows it; where nothing is, check the keys."""
@@ -361,16 +364,3 @@ class Partition:
 
 def _is_ahead(cursor: str) -> bool:
     return int(cursor.partition("-")[0]) > time.time() * 1000 + MOST_AHEAD
-
-
-def _pieces(read: Read) -> Iterator[tuple[Sequence[Entry], Sequence[bytes | Rejection]]]:
-    """Yield what was read in pieces of about `FOLDED_AT_ONCE` bytes; mostly it is one."""
-    if read.size <= FOLDED_AT_ONCE:
-        yield read.entries, read.values
-        return
-    begin = size = 0
-    for end, entry in enumerate(read.entries, start=1):
-        size += size_of(entry)
-        if size >= FOLDED_AT_ONCE or end == len(read.entries):
-            yield read.entries[begin:end], read.values[begin:end]
-            begin, size = end, 0

@@ -7,7 +7,7 @@ from status_tracker.engine.batch import RejectedEntry
 from status_tracker.engine.notices import Notice
 from status_tracker.lua.attach import Attached
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class PartitionLog:

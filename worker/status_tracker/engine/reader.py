@@ -3,12 +3,12 @@
 import asyncio
 import time
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from status_tracker.cancellation import cancelled, started
-from status_tracker.decode import Entry, find_all, size_of
+from status_tracker.decode import Entry, Removing, Value, find_all, size_of
 from status_tracker.engine.limits import Limits
 from status_tracker.models import Rejection
 
@@ -33,6 +33,11 @@ CUT_AFTER_FAILURE = 100
 to come in time is only going to be rejected, and need not come whole."""
 
 
+FOLDED_AT_ONCE = 512 * 1024
+"""Bytes of entries that are folded before others have their turn: leases must be renewed, and an
+answer taken in, however large the entries are and however long each takes to judge."""
+
+
 class Stream(Protocol):
     """What of the server's half is needed to read; `store.py` says what each method does."""
 
@@ -47,12 +52,46 @@ class Read(NamedTuple):
     """What one read brought."""
 
     entries: list[Entry]
-    values: Sequence[bytes | Rejection]
-    """Of each entry its `data`, or why there is none."""
+    values: Sequence[Value]
     size: int
     """Bytes of the entries."""
+    removes: bool
+    """Whether any of them takes entities away."""
     more: bool
     """Whether as many came as were asked for, so that there are likely more."""
+
+
+class Piece(NamedTuple):
+    """What of a read is folded in one go: updates, or the value of an entry that takes away."""
+
+    entries: Sequence[Entry]
+    values: Sequence[bytes | Rejection] = ()
+    removing: bytes | None = None
+
+
+def pieces(read: Read) -> Iterator[Piece]:
+    """Yield what was read in pieces of about `FOLDED_AT_ONCE` bytes; mostly it is one.
+
+    An entry that takes entities away is a piece of its own.
+    """
+    values = cast("Sequence[bytes | Rejection]", read.values)
+    if read.size <= FOLDED_AT_ONCE and not read.removes:
+        yield Piece(read.entries, values)
+        return
+    begin = size = 0
+    for end, entry in enumerate(read.entries, start=1):
+        value = read.values[end - 1]
+        size += size_of(entry)
+        removing = value.data if isinstance(value, Removing) else None
+        if removing is not None:
+            if end - 1 > begin:
+                yield Piece(read.entries[begin : end - 1], values[begin : end - 1])
+            yield Piece([entry], removing=removing)
+        elif size >= FOLDED_AT_ONCE or end == len(read.entries):
+            yield Piece(read.entries[begin:end], values[begin:end])
+        else:
+            continue
+        begin, size = end, 0
 
 
 class Reader:
@@ -61,7 +100,7 @@ class Reader:
     def __init__(self, stream: Stream, limits: Limits) -> None:
         self._stream = stream
         self._limits = limits
-        self.count = min(FIRST_COUNT, limits.entries)
+        self.count: int = min(FIRST_COUNT, limits.entries)
         """Entries that the next read asks for."""
         # Seconds that the last read took.
         self._took = 0.0
@@ -94,7 +133,7 @@ class Reader:
             # One cancellation is `interrupt`'s; another one would be of the partition itself.
             if not self._interrupted or task is None or task.uncancel():
                 raise
-            return Read([], [], 0, more=False)
+            return Read([], [], 0, removes=False, more=False)
         finally:
             self._ahead = self._waiting = None
             self._interrupted = False
@@ -136,7 +175,7 @@ class Reader:
 
     def _fitted(self, entries: list[Entry]) -> Read:
         """Cut off the entries that are too many, and fit the next read's count to what came."""
-        values, size = find_all(entries)
+        values, size, removes = find_all(entries)
         most = self._limits.size
         more = len(entries) == self.count
         # A full read raises the count; large entries lower it to as many as fit.
@@ -146,5 +185,5 @@ class Reader:
         if size > most:
             ends = list(accumulate(map(size_of, entries)))
             entries = entries[: max(bisect(ends, most), 1)]
-            values, size = find_all(entries)
-        return Read(entries, values, size, more)
+            values, size, removes = find_all(entries)
+        return Read(entries, values, size, removes, more)

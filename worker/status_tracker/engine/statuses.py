@@ -95,6 +95,14 @@ class StatusCache:
             statuses.known.update(own.after)
             statuses.message_bytes += _messages(own.after.values()) - _messages(own.before)
 
+    def remove(self, entities: Iterable[tuple[str, str]]) -> None:
+        """Let go of entities, by kind and id, that are not there any more."""
+        for kind, entity_id in entities:
+            statuses = self._kinds.get(kind)
+            if statuses is not None and (status := statuses.known.pop(entity_id, None)):
+                statuses.message_bytes -= _messages([status])
+                statuses.message_bytes -= _sizes(filter(None, [statuses.texts.pop(entity_id, "")]))
+
     def evict(self, committed: Mapping[str, Effects], current: Mapping[str, Effects]) -> None:
         """Let go, after a commit, of what is not worth keeping.
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from status_tracker.connection.client import Client, checked
-from status_tracker.decode import FIELD, FROM, NAMES_SHOWN, Entry
+from status_tracker.decode import FIELD, FROM, NAMES_SHOWN, REMOVE, Entry
 from status_tracker.engine.batch import Batch, Forward, Wanted
 from status_tracker.engine.commit import commit_call
 from status_tracker.engine.statuses import Statuses
@@ -83,7 +83,7 @@ class Store:
             longest=self._deployment.rules.max_event_bytes + 1,
             size=size,
             names=NAMES_SHOWN + 1,
-            fields=[FIELD, FROM],
+            fields=[FIELD, REMOVE, FROM],
         )
 
     async def load(self, wanted: Wanted) -> Mapping[str, Statuses]:

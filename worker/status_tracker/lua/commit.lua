@@ -25,6 +25,8 @@
 --   phases                 per sorted set: {entered = {score, id, …}, left = {id, …}, counts = which of
 --                          the hashes has its size, phase = in which field}
 --   changes                documents for the change feed
+--   removes                whether the status keys and the lists are deleted, each status as expected: there
+--                          are no documents then, and the only change is in the field `removed`
 --   histories              per list: which of the changes go there, from 1, the oldest first
 --   history                how many changes a list keeps
 --   rejected               per entry: a map of reason, detail, stream, id
@@ -52,7 +54,7 @@ local batch = cmsgpack.unpack(ARGV[2])
 local first_partition = 2  -- each index is one before the first
 local first_counts = first_partition + 2 * #batch.partitions
 local first_status = first_counts + batch.counts
-local first_phase = first_status + #batch.documents
+local first_phase = first_status + #batch.expected
 local first_history = first_phase + #batch.phases
 local first_forward = first_history + #batch.histories
 local first_raw = 2
@@ -106,8 +108,8 @@ end
 -- for new may not be.
 local function changed_status()
   local none = {}
-  for i = 1, #batch.documents, CHUNK do
-    local last = math.min(i + CHUNK - 1, #batch.documents)
+  for i = 1, #batch.expected, CHUNK do
+    local last = math.min(i + CHUNK - 1, #batch.expected)
     local found, refused = try('string', '', 'MGET', unpack(KEYS, first_status + i, first_status + last))
     if refused then return refused end
     for j = i, last do
@@ -174,7 +176,9 @@ local function forbidden()
     needs({'ZADD', KEYS[first_phase + 1], 0, ''})
     needs({'HSET', KEYS[first_counts + 1], '', ''})
   end
-  if #batch.histories > 0 then
+  if batch.removes then
+    needs({'DEL', KEYS[first_status + 1], KEYS[first_history + 1]})
+  elseif #batch.histories > 0 then
     needs({'LPUSH', KEYS[first_history + 1], ''})
     needs({'LTRIM', KEYS[first_history + 1], 0, 0})
   end
@@ -186,6 +190,7 @@ end
 
 -- What each list of changes gets, newest last. Each is known to be a list only when it took it.
 local function write_histories()
+  if batch.removes then return nil, {}, function() end end
   local function put_back(last)
     for i = 1, last do redis.call('LTRIM', KEYS[first_history + i], #batch.histories[i], -1) end
   end
@@ -206,15 +211,16 @@ local function write_histories()
 end
 
 local function trim_histories(lengths)
-  for i = 1, #batch.histories do
+  for i = 1, #lengths do
     if lengths[i] > batch.history then redis.call('LTRIM', KEYS[first_history + i], 0, batch.history - 1) end
   end
 end
 
 -- Trimmed with the last one: a call less than by XTRIM.
 local function add_change(i)
-  if i < #batch.changes then return redis.pcall('XADD', changes, '*', 'data', batch.changes[i]) end
-  return redis.pcall('XADD', changes, 'MAXLEN', batch.max_changes, '*', 'data', batch.changes[i])
+  local field = batch.removes and 'removed' or 'data'
+  if i < #batch.changes then return redis.pcall('XADD', changes, '*', field, batch.changes[i]) end
+  return redis.pcall('XADD', changes, 'MAXLEN', batch.max_changes, '*', field, batch.changes[i])
 end
 
 -- The first change tells whether the others can be added.
@@ -227,7 +233,18 @@ local function write_first_change()
   return other_than('stream', changes) or no_ids_left(changes)
 end
 
+-- Statuses and histories stand behind each other in KEYS, but for the sets of phases.
+local function delete(first, count)
+  for i = 1, count, CHUNK do
+    redis.call('DEL', unpack(KEYS, first + i, first + math.min(i + CHUNK - 1, count)))
+  end
+end
+
 local function write_statuses()
+  if batch.removes then
+    delete(first_status, #batch.expected)
+    delete(first_history, #batch.histories)
+  end
   local pairs_of = {}
   for i = 1, #batch.documents do
     pairs_of[2 * i - 1] = KEYS[first_status + i]

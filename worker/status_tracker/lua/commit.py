@@ -66,6 +66,7 @@ class Payload(Struct):
     expected: list[str]
     phases: list[PhaseMoves]
     changes: list[str]
+    removes: bool
     histories: list[list[int]]
     history: int
     rejected: list[dict[str, str]]

@@ -1,0 +1,180 @@
+"""Producers and dashboards of a deployment on a real Redis Cluster, by both shells."""
+
+import json
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from tests.clusters import ServerCluster
+from tests.events import id_in
+from tests.line import deployed
+from tests.publishing import Publisher
+from tests.servers import Redis, binaries, wait_until
+from tests.shells import SHELLS, Shell
+
+DEPLOYMENT = deployed(layout="cluster", partitions=4)
+KEYS = DEPLOYMENT.keys
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerCluster]:
+    """A cluster that the tests share: they leave it whole.
+
+    Of one kind of server: how a cluster answers does not differ, and it takes long to start.
+    """
+    with ServerCluster(binaries()["valkey"], tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster: ServerCluster) -> Iterator[Redis]:
+    """A client whose replies are text; the cluster is empty."""
+    for master in cluster.masters():
+        with master.client() as own:
+            own.flushall()
+    with cluster.client() as client:
+        yield client
+
+
+@pytest.fixture
+def published(client: Redis) -> Publisher:
+    """A deployment on it."""
+    return Publisher(client, DEPLOYMENT)
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
+    """One of the two shells."""
+    shell = Shell(request.param)
+    yield shell
+    shell.close()
+
+
+@pytest.fixture(params=["one node", "seeds", "client"])
+def source(request: pytest.FixtureRequest, shell: Shell, cluster: ServerCluster) -> Any:
+    """How a user may say where the cluster is."""
+    if request.param == "one node":
+        return cluster.url
+    if request.param == "seeds":
+        return cluster.seeds
+    return shell.cluster(cluster.masters()[0].port, decode_responses=True)
+
+
+IDS = [f"t-{number}" for number in range(40)]
+
+
+def test_all_partitions_are_read_and_written(
+    shell: Shell, source: Any, published: Publisher, client: Redis
+) -> None:
+    """Wherever they are, by any way in."""
+    reader, emitter = shell.reader(source), shell.emitter(source)
+    for each in IDS:
+        published.change(each, "running")
+    assert [status.phase for status in reader.get_many("task", IDS).values()] == ["running"] * 40
+    assert list(reader.list("task", "running", newest=False).statuses) == IDS
+    assert reader.counts("task")["running"] == 40
+    assert reader.find("task", "t-1?").statuses.keys() == {f"t-1{number}" for number in range(10)}
+    token = reader.snapshot("task").token
+    for each in IDS:
+        published.change(each, "completed")
+    with closing(reader.changes(after=token)) as changes:
+        assert {next(changes).id for _ in IDS} == set(IDS)
+    assert reader.wait("task", IDS[0], timeout=5).phase == "completed"
+    emitter.emit_many({"kind": "task", "id": each, "phase": "pending"} for each in IDS)
+    streams = [client.xrange(KEYS.events(number)) for number in range(4)]
+    assert sorted(
+        json.loads(fields["data"])["id"] for entries in streams for _, fields in entries
+    ) == sorted(IDS)
+
+
+def test_a_feed_is_followed_by_any_way_in(shell: Shell, source: Any, published: Publisher) -> None:
+    """Also where nothing else was asked before: one node knows only its own slots."""
+    token = shell.reader(source).snapshot("task").token
+    for each in IDS:
+        published.change(each, "running")
+    with closing(shell.reader(source).changes(after=token)) as changes:
+        assert {next(changes).id for _ in IDS} == set(IDS)
+    published.change(IDS[0], "completed")
+    assert shell.reader(source).wait("task", IDS[0], timeout=5).phase == "completed"
+
+
+def test_each_change_comes_once(shell: Shell, cluster: ServerCluster, published: Publisher) -> None:
+    """However often it is resumed; the order of each entity is kept."""
+    luck = random.Random(3)
+    reader = shell.reader(cluster.url)
+    token = reader.snapshot("task").token
+    made = []
+    for _ in range(120):
+        entity, phase = luck.choice(IDS[:10]), luck.choice(["pending", "waiting", "running"])
+        published.change(entity, phase)
+        made.append((entity, phase))
+    seen: list[tuple[str, str]] = []
+    while len(seen) < len(made):
+        with closing(reader.changes(after=token)) as changes:
+            for _ in range(min(luck.randrange(1, 30), len(made) - len(seen))):
+                event = next(changes)
+                seen.append((event.id, event.status.phase))
+                token = event.token
+    for entity in IDS[:10]:
+        own = [[phase for each, phase in some if each == entity] for some in (made, seen)]
+        assert own[0] == own[1]
+
+
+def test_a_slot_that_moves_is_followed(
+    shell: Shell, cluster: ServerCluster, published: Publisher, client: Redis
+) -> None:
+    """In its middle, and to its new node, with the feed's end that somebody waits at."""
+    entity = id_in(1)
+    reader, emitter = shell.reader(cluster.url), shell.emitter(cluster.url)
+    published.change(entity, "running")
+    assert reader.task(entity).phase == "running"
+    emitter.task(entity, "running", progress=0.1)
+    move = cluster.begin_move(KEYS.events(1))
+    emitter.task(entity, "running", progress=0.2)
+    move.move_keys(100)
+    assert reader.task(entity).phase == "running"
+    emitter.task(entity, "running", progress=0.3)
+    waited: list[str] = []
+
+    def wait() -> None:
+        with closing(Shell(shell.name)) as other:
+            waiting = other.reader(cluster.url)
+            waited.append(waiting.wait("task", entity, timeout=20).phase)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    move.end()
+    emitter.task(entity, "running", progress=0.4)
+    published.change(entity, "completed")
+    waiting.join()
+    assert waited == ["completed"]
+    entries = client.xrange(KEYS.events(1))
+    assert [json.loads(fields["data"])["progress"] for _, fields in entries] == [0.1, 0.2, 0.3, 0.4]
+
+
+def test_a_failover_is_waited_out(
+    shell: Shell, cluster: ServerCluster, published: Publisher, client: Redis
+) -> None:
+    """What is said meanwhile is in the stream, and the feed goes on."""
+    entity = id_in(2)
+    reader, emitter = shell.reader(cluster.url), shell.emitter(cluster.url, retry_for=30)
+    token = reader.snapshot("task").token
+    emitter.task(entity, "pending")
+    with closing(reader.changes(after=token)) as changes:
+        published.change(entity, "pending")
+        assert next(changes).status.phase == "pending"
+        old = cluster.master_of(KEYS.events(2))
+        cluster.kill(old)
+        emitter.task(entity, "waiting")
+        cluster.await_failover(KEYS.events(2), old)
+        old.start()
+        cluster.await_whole()
+        wait_until(lambda: client.ping(target_nodes=client.ALL_NODES))
+        published.change(entity, "waiting")
+        assert next(changes).status.phase == "waiting"
+    phases = [json.loads(fields["data"])["phase"] for _, fields in client.xrange(KEYS.events(2))]
+    assert phases == ["pending", "waiting"]

@@ -1,0 +1,304 @@
+"""What dashboards ask, on a real server, by both shells."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from status_tracker import ConfigError, UnavailableError
+from status_tracker.client import reading
+from status_tracker.lifecycle import Edge
+from status_tracker.settings import load_settings
+
+from tests.events import NOW, id_in
+from tests.line import RULES, deployed, meta_of
+from tests.publishing import Publisher
+from tests.servers import Redis, Server, free_port, wait_until
+from tests.shells import SHELLS, Shell
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
+    """One of the two shells."""
+    shell = Shell(request.param)
+    yield shell
+    shell.close()
+
+
+@pytest.fixture(params=["single", "cluster"])
+def published(request: pytest.FixtureRequest, redis_client: Redis) -> Publisher:
+    """A deployment of each layout, empty."""
+    return Publisher(redis_client, deployed(layout=request.param, partitions=4))
+
+
+@pytest.fixture
+def reader(shell: Shell, server: Server) -> Any:
+    """A reader of it."""
+    return shell.reader(server.url)
+
+
+def test_a_status_is_read(reader: Any, published: Publisher) -> None:
+    """With its fields by their names; an id that was never seen has none."""
+    published.change("a", "failed", progress=0.4, errorMessage="no disk", attempt=2)
+    published.change("v", "processing", kind="asset")
+    status = reader.task("a")
+    assert (status.phase, status.progress, status.error_message) == ("failed", 0.4, "no disk")
+    assert (status.retries, status.attempt, status.updated_at) == (0, 2, NOW + 1)
+    assert reader.asset("v").phase == "processing"
+    assert reader.get("task", "v") is None
+
+
+def test_many_are_read_at_once(reader: Any, published: Publisher) -> None:
+    """In the order in which they were asked for, each once; what is no status is none."""
+    ids = [f"t-{number}" for number in range(50)]
+    for each in ids:
+        published.change(each, "pending")
+    own = published.deployment.keys.partition(0)
+    spoilt, other = id_in(0, prefix="spoilt"), id_in(0, prefix="other")
+    published.client.set(own.status("task", spoilt), "?")
+    published.client.lpush(own.status("task", other), "?")
+    found = reader.get_many("task", iter([*ids, "never", spoilt, other, *ids]))
+    assert list(found) == [*ids, "never", spoilt, other]
+    assert [each for each, status in found.items() if status is None] == ["never", spoilt, other]
+    assert reader.get("task", other) is None
+    assert reader.get_many("task", []) == {}
+
+
+def test_a_phase_is_listed_page_by_page(reader: Any, published: Publisher) -> None:
+    """The newest first or last; whoever stays comes once, though others come and go."""
+    for number in range(40):
+        published.change(f"t-{number:02}", "running")
+    seen: list[str] = []
+    after: str | None = None
+    while True:
+        page = reader.list("task", "running", newest=False, limit=7, after=after)
+        seen += page.statuses
+        after = page.after
+        if after is None:
+            break
+        published.change(seen[-7], "completed")
+        published.change(f"new-{len(seen)}", "running")
+    old = [each for each in seen if each.startswith("t-")]
+    assert old == [f"t-{number:02}" for number in range(40)]
+    newest = list(reader.list("task", "running", limit=3).statuses)
+    assert newest == sorted(newest, key=lambda each: -reader.task(each).updated_at)
+    assert newest[0].startswith("new-")
+    assert list(reader.list("task", "cancelled").statuses) == []
+
+
+def test_entities_are_found_by_a_pattern(
+    reader: Any, published: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among those of the kind, in every phase; and it says where it did not look at all."""
+    for number in range(30):
+        published.change(f"exp-{number}", "pending")
+        published.change(f"imp-{number}", "running")
+    published.change("exp-v", "ready", kind="asset")
+    found = reader.find("task", "exp-*")
+    assert (len(found.statuses), found.complete) == (30, True)
+    assert reader.find("task", "*-7").statuses.keys() == {"exp-7", "imp-7"}
+    monkeypatch.setattr(reading, "MOST_LOOKED_AT", 20)
+    assert not reader.find("task", "exp-*").complete
+
+
+def test_counts_are_of_all_phases_in_their_order(reader: Any, published: Publisher) -> None:
+    """Also of those in which there is nobody, as a dashboard shows them."""
+    for number in range(9):
+        published.change(f"t-{number}", "pending")
+    published.change("t-0", "waiting")
+    counts = reader.counts("task")
+    assert list(counts) == list(RULES.kinds["task"].phases)
+    assert {phase: count for phase, count in counts.items() if count} == {
+        "pending": 8,
+        "waiting": 1,
+    }
+
+
+def test_a_history_is_read(reader: Any, published: Publisher) -> None:
+    """The newest change first, with where it came from."""
+    for phase in ("pending", "waiting", "running"):
+        published.change("a", phase)
+    found = [(each.phase, each.from_phase) for each in reader.history("task", "a")]
+    assert found == [("running", "waiting"), ("waiting", "pending"), ("pending", None)]
+    assert reader.history("task", "b") == []
+
+
+def test_rejected_entries_are_read_page_by_page(
+    reader: Any, published: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest first, of all partitions, those of one reason if asked; later ones come later."""
+    monkeypatch.setattr(reading, "REJECTED_AT_ONCE", 3)
+    for number in range(20):
+        published.reject(f"t-{number}", "stale" if number % 2 else "future", b"\xff")
+    seen: list[str] = []
+    page = reader.rejected(limit=6)
+    while page.entries:
+        seen += [each.detail for each in page.entries]
+        page = reader.rejected(limit=6, after=page.after)
+    # Of the same millisecond, each partition has its own order.
+    expected = [f"t-{number} is wrong" for number in range(20)]
+    assert sorted(seen) == sorted(expected)
+    assert seen == expected or published.deployment.keys.layout == "cluster"
+    stale = reader.rejected(reason="stale").entries
+    assert [each.detail for each in stale] == [each for each in seen if each in expected[1::2]]
+    assert (stale[0].data, stale[0].id) == (b"\xff", "1-1")
+    published.reject("late", "stale")
+    [late] = reader.rejected(reason="stale", after=page.after).entries
+    assert late.detail == "late is wrong"
+
+
+def test_newer_rules_are_noticed(reader: Any, published: Publisher) -> None:
+    """A phase that came with the last revision is known when it is asked for."""
+    assert reader.rules() == RULES
+    task = RULES.kinds["task"]
+    newer = msgspec.structs.replace(task, phases=(*task.phases, "paused"))
+    running = {**task.edges["running"], "paused": Edge.TRANSITION}
+    edges = {**task.edges, "running": running, "paused": {}}
+    newer = msgspec.structs.replace(newer, edges=edges)
+    rules = msgspec.structs.replace(RULES, kinds={**RULES.kinds, "task": newer})
+    later = msgspec.structs.replace(published.deployment, rules=rules, revision=2, texts={})
+    fields = meta_of(later)
+    published.client.hset("status:meta", mapping={**fields, "rules:2": fields["rules"]})
+    assert reader.list("task", "paused").statuses == {}
+    assert list(reader.counts("task"))[-1] == "paused"
+
+
+@pytest.mark.usefixtures("published")
+def test_what_there_is_not_is_named(reader: Any) -> None:
+    """A kind, a phase, a page of another list: in one line, with what there is."""
+    mistakes: list[tuple[Callable[[], Any], str]] = [
+        (lambda: reader.get("tsk", "a"), "kind: tsk; must be task or asset"),
+        (lambda: reader.counts("tsk"), "kind: tsk"),
+        (lambda: reader.list("task", "rnning"), "phase: rnning; must be pending"),
+        (lambda: reader.list("task", "running", after="x"), "after: it is no place"),
+        (lambda: reader.list("task", "running", limit=0), "limit: 0"),
+        (lambda: reader.wait("task", "a", until="ready"), "phase: ready"),
+        (lambda: reader.wait("task", "a", until=[]), "until: write"),
+        (lambda: first(reader, "x"), "after: it is no token"),
+    ]
+    for asked, said in mistakes:
+        with pytest.raises(ValueError, match=said):
+            asked()
+
+
+def test_no_deployment_is_told(shell: Shell, server: Server, redis_client: Redis) -> None:
+    """Before the first worker, and for a key that is somebody else's."""
+    with pytest.raises(ConfigError, match="no deployment with prefix jobs"):
+        shell.reader(server.url, prefix="jobs").task("a")
+    redis_client.set("mine:meta", "x")
+    with pytest.raises(ConfigError, match="mine:meta is not the hash of a deployment"):
+        shell.reader(server.url, prefix="mine").task("a")
+
+
+def test_a_server_that_is_away_is_told(shell: Shell) -> None:
+    """With its place, and without the password."""
+    url = f"redis://:secret@127.0.0.1:{free_port()}/0"
+    with pytest.raises(UnavailableError, match=r"^redis://127.0.0.1:\d+/0: ") as caught:
+        shell.reader(url, retry_for=0.1).task("a")
+    assert "secret" not in str(caught.value)
+
+
+def first(reader: Any, token: str) -> Any:
+    """Return the first event after a token."""
+    with closing(reader.changes(after=token)) as changes:
+        return next(changes)
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"decode_responses": True},
+    {"protocol": 3},
+    {"protocol": 3, "decode_responses": True, "socket_timeout": 0.5},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_a_user_s_own_client_will_do(
+    shell: Shell, server: Server, redis_client: Redis, options: dict[str, Any]
+) -> None:
+    """Whatever protocol it speaks, whatever it makes of replies, however short its timeout."""
+    published = Publisher(redis_client)
+    published.change("a", "pending")
+    published.reject("a", "stale", b"\xff")
+    client = shell.client(server.url, **options)
+    reader, emitter = shell.reader(client), shell.emitter(client)
+    assert reader.task("a").phase == "pending"
+    assert list(reader.list("task", "pending").statuses) == ["a"]
+    assert reader.find("task", "*").statuses.keys() == {"a"}
+    assert reader.counts("task")["pending"] == 1
+    assert reader.history("task", "a")[0].id == "a"
+    assert reader.rejected().entries[0].data == b"\xff"
+    snapshot = reader.snapshot("task")
+    published.change("a", "waiting")
+    event = first(reader, snapshot.token)
+    assert (event.status.phase, event.change.from_phase) == ("waiting", "pending")
+    with pytest.raises(TimeoutError, match=r"task a is waiting after 0\.6 s"):
+        reader.wait("task", "a", timeout=0.6)
+    entry = emitter.task("a", "running")
+    key = published.deployment.keys
+    streams = [key.events(number) for number in range(4)]
+    added = [found for each in streams for found in redis_client.xrange(each)]
+    assert [entry_id for entry_id, _ in added] == [entry]
+    assert json.loads(added[0][1]["data"])["phase"] == "running"
+
+
+def test_settings_will_do(shell: Shell, server: Server, redis_client: Redis) -> None:
+    """They say where the server is, and what every key begins with."""
+    meta = meta_of(deployed(partitions=4))
+    redis_client.hset("jobs:meta", mapping=meta)
+    redis_client.set("jobs:task:a", '{"phase":"pending","retries":0,"updatedAt":1700000000000}')
+    options = {"redis_url": server.url, "prefix": "jobs"}
+    settings = load_settings(environment={}, options=options)
+    assert shell.reader(settings).task("a").phase == "pending"
+
+
+READ_ONLY = "reader on >secret ~status:* resetchannels -@all +@read +@connection"
+
+
+def asked_everything(reader: Any, published: Publisher) -> None:
+    """Ask what can be asked of a deployment with one task, which is pending."""
+    assert reader.task("a").phase == "pending"
+    assert reader.get_many("task", ["a"])["a"].phase == "pending"
+    assert list(reader.list("task", "pending").statuses) == ["a"]
+    assert list(reader.find("task", "a*").statuses) == ["a"]
+    assert reader.counts("task")["pending"] == 1
+    assert len(reader.history("task", "a")) == 1
+    assert reader.rejected().entries == []
+    assert reader.rules() == RULES
+    token = reader.snapshot("task").token
+    published.change("a", "waiting")
+    assert first(reader, token).status.phase == "waiting"
+    assert reader.wait("task", "a", until="waiting", timeout=5).phase == "waiting"
+
+
+def test_a_user_who_may_only_read_can_ask_everything(
+    shell: Shell, server: Server, published: Publisher
+) -> None:
+    """The server would refuse any command that writes."""
+    published.change("a", "pending")
+    published.client.execute_command("ACL", "SETUSER", *READ_ONLY.split())
+    try:
+        url = server.url.replace("redis://", "redis://reader:secret@")
+        asked_everything(shell.reader(url), published)
+    finally:
+        published.client.execute_command("ACL", "DELUSER", "reader")
+
+
+def test_a_replica_can_be_asked_everything(
+    shell: Shell, server: Server, redis_client: Redis, tmp_path: Path
+) -> None:
+    """It refuses to write, and has what the master had a moment ago."""
+    published = Publisher(redis_client)
+    published.change("a", "pending")
+    delay = redis_client.config_get("repl-diskless-sync-delay")
+    redis_client.config_set("repl-diskless-sync-delay", 0)
+    try:
+        with Server(server.binary, tmp_path) as replica, replica.client() as client:
+            client.replicaof("127.0.0.1", server.port)
+            wait_until(lambda: client.info("replication")["master_link_status"] == "up")
+            asked_everything(shell.reader(replica.url), published)
+    finally:
+        redis_client.config_set(*delay.popitem())

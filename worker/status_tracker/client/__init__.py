@@ -1,0 +1,1 @@
+"""What producers and dashboards import: emitter, reporter, reader; one logic, two shells."""

@@ -1,0 +1,109 @@
+"""What the keys hold, as users get it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from status_tracker.models import Change, Status
+
+_decode_status = msgspec.json.Decoder(Status).decode
+_decode_change = msgspec.json.Decoder(Change).decode
+
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+class Page(Struct, frozen=True):
+    """Some entities in a phase."""
+
+    statuses: dict[str, Status]
+    """Id → status, in the order that was asked for."""
+    after: str | None
+    """Where the next page begins; None at the end."""
+
+
+class Found(Struct, frozen=True):
+    """Entities whose id fits a pattern."""
+
+    statuses: dict[str, Status]
+    """Id → status."""
+    complete: bool
+    """False where there were more to look at than is looked at."""
+
+
+class Rejected(Struct, frozen=True):
+    """An entry that was not applied."""
+
+    reason: str
+    detail: str
+    data: bytes
+    """The original bytes."""
+    stream: str
+    id: str
+    """The entry's ID in that stream."""
+
+
+class RejectedPage(Struct, frozen=True):
+    """Some of the entries that were not applied, the oldest first."""
+
+    entries: list[Rejected]
+    after: str
+    """Where the next page begins, also at the end: later there may be more."""
+
+
+class Snapshot(Struct, frozen=True):
+    """All entities of a kind, and the place in the change feed from which on it is kept up."""
+
+    statuses: dict[str, Status]
+    """Id → status."""
+    token: str
+    """For `changes(after=token)`: what changed while it was read is told again."""
+
+
+def status_in(document: Any) -> Status | None:
+    """Return the status in a key; None where there is none, or something else."""
+    if document is None or isinstance(document, Exception):
+        return None
+    try:
+        return _decode_status(document)
+    except _UNREADABLE:
+        return None
+
+
+def status_of(change: Change) -> Status:
+    """Return the status as it stood after a change."""
+    return Status(
+        phase=change.phase,
+        progress=change.progress,
+        error_message=change.error_message,
+        retries=change.retries,
+        attempt=change.attempt,
+        updated_at=change.updated_at,
+    )
+
+
+def changes_in(documents: Any) -> list[Change]:
+    """Return the changes in a history, without what somebody else put there."""
+    found = []
+    for document in documents:
+        try:
+            found.append(_decode_change(document))
+        except _UNREADABLE:
+            continue
+    return found
+
+
+def rejected_in(fields: Mapping[bytes, bytes]) -> Rejected:
+    """Return an entry of the rejected stream."""
+
+    def text(name: bytes) -> str:
+        return fields.get(name, b"").decode(errors="backslashreplace")
+
+    return Rejected(
+        reason=text(b"reason"),
+        detail=text(b"detail"),
+        data=fields.get(b"data", b""),
+        stream=text(b"stream"),
+        id=text(b"id"),
+    )

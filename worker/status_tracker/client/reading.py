@@ -1,0 +1,310 @@
+"""The logic of a reader: what dashboards ask. It writes nothing."""
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from status_tracker.client.documents import (
+    Found,
+    Page,
+    Rejected,
+    RejectedPage,
+    Snapshot,
+    changes_in,
+    rejected_in,
+    status_in,
+)
+from status_tracker.client.feed import (
+    BEGINNING,
+    Place,
+    Places,
+    ends,
+    ends_of,
+    id_parts,
+    is_missing,
+    places_of,
+    token_of,
+)
+from status_tracker.client.operations import Operation, asked, asked_all, pairs
+from status_tracker.client.site import Site
+from status_tracker.client.windows import Cursor, cursor_in, cursor_text, next_members
+from status_tracker.connection.client import Command
+from status_tracker.keys import PartitionKeys, partition_of
+from status_tracker.metadata import Deployment
+from status_tracker.models import Change, Status
+from status_tracker.rules import Rules
+from status_tracker.text import listed
+
+MOST_LOOKED_AT = 100_000
+"""Ids that a search looks at."""
+
+SCANNED_AT_ONCE = 1_000
+
+SNAPSHOT_AT_ONCE = 2_000
+"""Ids of a snapshot that are read at once."""
+
+REJECTED_AT_ONCE = 200
+"""Each may be as large as an update."""
+
+
+class Reading:
+    """What is asked of the keys."""
+
+    def __init__(self, site: Site, retry_for: float) -> None:
+        self._site = site
+        self._within = retry_for
+
+    def get(
+        self, kind: str, entity_id: str, within: float | None = None
+    ) -> Operation[Status | None]:
+        """Return the status of an entity; None where it has none."""
+        deployment = yield from self._site.get()
+        if kind not in deployment.rules.kinds:
+            deployment = yield from self._of_kind(kind)
+        own = deployment.keys.partition(partition_of(entity_id, deployment.partitions))
+        # Unlike GET, it has no value for a key that holds something else.
+        command = ("MGET", own.status(kind, entity_id))
+        [document] = yield from asked(command, self._within if within is None else within)
+        return status_in(document)
+
+    def get_many(self, kind: str, ids: Iterable[str]) -> Operation[dict[str, Status | None]]:
+        """Return the statuses of entities, by one MGET for all that share a slot."""
+        deployment = yield from self._site.get()
+        if kind not in deployment.rules.kinds:
+            deployment = yield from self._of_kind(kind)
+        wanted = list(dict.fromkeys(ids))
+        if not wanted:
+            return {}
+        if deployment.keys.layout == "single":
+            prefix = deployment.keys.partition(0).status(kind, "")
+            keys = [prefix + each for each in wanted]
+            documents = yield from asked(("MGET", *keys), self._within)
+            return dict(zip(wanted, map(status_in, documents), strict=True))
+        by_partition: dict[int, list[str]] = defaultdict(list)
+        for each in wanted:
+            by_partition[partition_of(each, deployment.partitions)].append(each)
+        commands: list[Command] = []
+        for number, some in by_partition.items():
+            own = deployment.keys.partition(number)
+            commands.append(("MGET", *(own.status(kind, each) for each in some)))
+        replies = yield from asked_all(commands, self._within)
+        found: dict[str, Status | None] = dict.fromkeys(wanted)
+        for some, documents in zip(by_partition.values(), replies, strict=True):
+            found |= zip(some, map(status_in, documents), strict=True)
+        return found
+
+    def page(
+        self, kind: str, phase: str, *, newest: bool, limit: int, after: str | None
+    ) -> Operation[Page]:
+        """Return entities in a phase, by when they entered it."""
+        deployment = yield from self._of_kind(kind, (phase,))
+        _check_limit(limit)
+        keys = [own.phase(kind, phase) for own in _all_own(deployment)]
+        cursor = cursor_in(after, len(keys))
+        last = cursor.last if cursor else None
+        ranks = cursor.ranks if cursor else [0] * len(keys)
+        parts = []
+        for number, key in enumerate(keys):
+            members, ranks[number] = yield from next_members(
+                key, last, ranks[number], limit, newest=newest, within=self._within
+            )
+            parts.append([(member, number) for member in members])
+        merged = list(heapq.merge(*parts, reverse=newest))
+        for _, number in merged[:limit]:
+            ranks[number] += 1
+        page = [member for member, _ in merged[:limit]]
+        statuses = yield from self.get_many(kind, [_text(name) for _, name in page])
+        more = len(merged) >= limit
+        return Page(
+            # Who left the phase meanwhile is not in it.
+            {each: at for each, at in statuses.items() if at is not None and at.phase == phase},
+            cursor_text(Cursor(page[-1], ranks)) if more else None,
+        )
+
+    def find(self, kind: str, pattern: str) -> Operation[Found]:
+        """Return entities whose id fits a pattern, as Redis knows them: ``exp*``."""
+        deployment = yield from self._of_kind(kind)
+        lifecycle = deployment.rules.kinds[kind]
+        sets = [own.phase(kind, each) for own in _all_own(deployment) for each in lifecycle.phases]
+        sizes = yield from asked_all([("ZCARD", key) for key in sets], self._within)
+        ids: dict[str, None] = {}
+        room = MOST_LOOKED_AT
+        for key, size in zip(sets, sizes, strict=True):
+            cursor = None if size else b"0"
+            while cursor != b"0" and room > 0:
+                scan = ("ZSCAN", key, cursor or 0, "MATCH", pattern, "COUNT", SCANNED_AT_ONCE)
+                cursor, members = yield from asked(scan, self._within)
+                ids |= dict.fromkeys(map(_text, members[::2]))
+                room -= min(size, SCANNED_AT_ONCE)
+            if cursor != b"0":
+                break
+        statuses = yield from self.get_many(kind, ids)
+        there = {each: status for each, status in statuses.items() if status is not None}
+        return Found(there, complete=cursor == b"0")
+
+    def counts(self, kind: str) -> Operation[dict[str, int]]:
+        """Return how many entities are in each phase, in the order of the rules."""
+        deployment = yield from self._of_kind(kind)
+        commands: list[Command] = [("HGETALL", own.counts(kind)) for own in _all_own(deployment)]
+        replies = yield from asked_all(commands, self._within)
+        hashes = [pairs(reply) for reply in replies]
+        return {
+            phase: sum(int(found.get(phase.encode(), 0)) for found in hashes)
+            for phase in deployment.rules.kinds[kind].phases
+        }
+
+    def history(self, kind: str, entity_id: str) -> Operation[list[Change]]:
+        """Return the last changes of an entity, the newest first, as many as the rules keep."""
+        deployment = yield from self._of_kind(kind)
+        own = deployment.keys.partition(partition_of(entity_id, deployment.partitions))
+        documents = yield from asked(("LRANGE", own.history(kind, entity_id), 0, -1), self._within)
+        return changes_in(documents)
+
+    def rejected(
+        self, *, reason: str | None, limit: int, after: str | None
+    ) -> Operation[RejectedPage]:
+        """Return entries that were not applied, the oldest first."""
+        deployment = yield from self._site.get()
+        _check_limit(limit)
+        streams = _once(own.rejected for own in _all_own(deployment))
+        places = places_of(after, streams) if after else dict.fromkeys(streams, BEGINNING)
+        entries: list[Rejected] = []
+        while len(entries) < limit:
+            pages = yield from self._rejected_after(places)
+            entries += _take(pages, places, reason, limit - len(entries))
+            if all(len(page) < REJECTED_AT_ONCE for page in pages.values()):
+                break
+        return RejectedPage(entries, token_of(places))
+
+    def _rejected_after(self, places: Places) -> Operation[dict[str, list[Any]]]:
+        commands: list[Command] = [
+            ("XRANGE", stream, f"({place.id}", "+", "COUNT", REJECTED_AT_ONCE)
+            for stream, place in places.items()
+        ]
+        replies = yield from asked_all(commands, self._within)
+        return dict(zip(places, replies, strict=True))
+
+    def rules(self) -> Operation[Rules]:
+        """Return the rules in force."""
+        return (yield from self._site.latest()).rules
+
+    def snapshot(self, kind: str) -> Operation[Snapshot]:
+        """Return all entities of a kind, and from where on the feed tells what changed.
+
+        Who moves while it is read may be missing, or old; the feed tells of it.
+        """
+        deployment = yield from self._of_kind(kind)
+        places = yield from self.feed_ends()
+        statuses: dict[str, Status | None] = {}
+        for own in _all_own(deployment):
+            for phase in deployment.rules.kinds[kind].phases:
+                last, rank = None, 0
+                while True:
+                    members, rank = yield from next_members(
+                        own.phase(kind, phase),
+                        last,
+                        rank,
+                        SNAPSHOT_AT_ONCE,
+                        newest=False,
+                        within=self._within,
+                    )
+                    if not members:
+                        break
+                    last, rank = members[-1], rank + len(members) - 1
+                    ids = [_text(name) for _, name in members]
+                    statuses |= yield from self.get_many(kind, ids)
+        there = {each: status for each, status in statuses.items() if status is not None}
+        return Snapshot(there, token_of(places))
+
+    def feed(self) -> Operation[list[str]]:
+        """Return the streams of the change feed."""
+        deployment = yield from self._site.get()
+        return _once(own.changes for own in _all_own(deployment))
+
+    def feed_ends(self, within: float | None = None) -> Operation[Places]:
+        """Return where the change feed ends now."""
+        streams = yield from self.feed()
+        commands = ends_of(streams)
+        replies = yield commands
+        for place, reply in enumerate(replies):
+            if isinstance(reply, Exception) and not is_missing(reply):
+                wait = self._within if within is None else within
+                replies[place] = yield from asked(commands[place], wait)
+        return ends(streams, replies)
+
+    def ends_of_wait(self, kind: str, until: str | Iterable[str]) -> Operation[frozenset[str]]:
+        """Return the phases in which a wait ends; raises ValueError for what is none."""
+        if until == "settled":
+            deployment = yield from self._of_kind(kind)
+            return deployment.rules.kinds[kind].settled
+        phases = (until,) if isinstance(until, str) else tuple(until)
+        if not phases:
+            raise ValueError('until: write "settled", or phases')
+        yield from self._of_kind(kind, phases)
+        return frozenset(phases)
+
+    def _of_kind(self, kind: str, phases: Sequence[str] = ()) -> Operation[Deployment]:
+        """Return the deployment; raises ValueError where it has no such kind or phases."""
+        deployment = yield from self._site.latest()
+        if _wrong(deployment, kind, phases):
+            deployment = yield from self._site.read()
+        wrong = _wrong(deployment, kind, phases)
+        if wrong:
+            raise ValueError(wrong)
+        return deployment
+
+
+def _wrong(deployment: Deployment, kind: str, phases: Sequence[str]) -> str | None:
+    kinds = deployment.rules.kinds
+    if kind not in kinds:
+        return f"kind: {kind}; must be {listed(kinds)}"
+    for phase in phases:
+        if phase not in kinds[kind].phases:
+            return f"phase: {phase}; must be {listed(kinds[kind].phases)}"
+    return None
+
+
+def _check_limit(limit: int) -> None:
+    if limit < 1:
+        raise ValueError(f"limit: {limit}; must be at least 1")
+
+
+def _all_own(deployment: Deployment) -> list[PartitionKeys]:
+    """Return the keys of all partitions; of one, where all have the same."""
+    count = deployment.partitions if deployment.keys.layout == "cluster" else 1
+    return [deployment.keys.partition(number) for number in range(count)]
+
+
+def _once(streams: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(streams))
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="backslashreplace")
+
+
+def _take(
+    pages: dict[str, list[Any]], places: Places, reason: str | None, most: int
+) -> list[Rejected]:
+    """Take entries of all streams in the order of their IDs, and move the places on."""
+    found: list[Rejected] = []
+    entries = heapq.merge(
+        *(
+            [(id_parts(entry_id.decode()), stream, values) for entry_id, values in page]
+            for stream, page in pages.items()
+        ),
+        key=lambda entry: entry[0],
+    )
+    # A stream of which there is more may have entries before those of the others.
+    open_ends = [
+        id_parts(page[-1][0].decode()) for page in pages.values() if len(page) == REJECTED_AT_ONCE
+    ]
+    for at, stream, values in entries:
+        if len(found) == most or (open_ends and at > min(open_ends)):
+            break
+        places[stream] = Place(f"{at[0]}-{at[1]}", 0)
+        entry = rejected_in(dict(zip(values[::2], values[1::2], strict=True)))
+        if reason in (None, entry.reason):
+            found.append(entry)
+    return found

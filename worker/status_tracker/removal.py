@@ -1,0 +1,73 @@
+"""From the value of an entry's field `remove` to which entities it takes away. Pure."""
+
+import re
+from collections.abc import Callable
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from status_tracker.decode import invalid_id
+from status_tracker.keys import NAME_PATTERN, PARTS, partition_of
+from status_tracker.models import EntityId, Rejection, Status, Timestamp
+
+MOST = 1_000
+"""Entities that one entry takes away."""
+
+_FORM = 'must be a list of at most 1,000 of ["task","id"] or ["task","id",updatedAt,"phase"]'
+
+_name = re.compile(NAME_PATTERN).fullmatch
+
+
+class Removable(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """An entity that is to be taken away; with a time and a phase, only if its status has both."""
+
+    kind: str
+    id: EntityId
+    updated_at: Timestamp | None = None
+    phase: str | None = None
+
+    def removes(self, status: Status) -> bool:
+        """Tell whether it takes away an entity with this status."""
+        return self.phase is None or (status.phase, status.updated_at) == (
+            self.phase,
+            self.updated_at,
+        )
+
+
+_Removables = Annotated[list[Removable], Meta(max_length=MOST)]
+_decode: Callable[[bytes], list[Removable]] = msgspec.json.Decoder(_Removables).decode
+
+
+def decode_removal(
+    data: bytes, *, number: int, partitions: int, max_event_bytes: int
+) -> list[Removable] | Rejection:
+    """Return what an entry of a partition takes away, or why it is refused.
+
+    Any kind will do, also one that the rules do not have any more.
+    """
+    if len(data) > max_event_bytes:
+        return Rejection("oversized", f"over max_event_bytes ({max_event_bytes}): send less")
+    try:
+        data.decode()
+        removables = _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Rejection("invalid", f"remove: {error}; {_FORM}")
+    for each in removables:
+        why = _wrong(each, number, partitions)
+        if why is not None:
+            return why
+    return removables
+
+
+def _wrong(each: Removable, number: int, partitions: int) -> Rejection | None:
+    if not _name(each.kind) or each.kind in PARTS:
+        return Rejection("invalid", f"remove: {each.kind[:60]!r} is no kind; {_FORM}")
+    if (each.updated_at is None) is not (each.phase is None):
+        return Rejection("invalid", f"remove: {each.id}: give time and phase, or neither; {_FORM}")
+    if (why := invalid_id(each.id)) is not None:
+        return Rejection("invalid", f"remove: {why.detail}")
+    home = partition_of(each.id, partitions)
+    if home != number:
+        return Rejection("invalid", f"remove: {each.id} belongs to partition {home}: send it there")
+    return None
