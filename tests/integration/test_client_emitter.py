@@ -295,12 +295,15 @@ async def test_a_reporter_tells_of_its_work_with_await(server: Server, redis_cli
         async with emitter.report("a", begin=True) as task:
             assert [part async for part in task.track(parts(), total=2)] == ["a", "b"]
 
+        begun = asyncio.Event()
+
         async def hang() -> None:
             async with emitter.report("b"):
+                begun.set()
                 await asyncio.sleep(60)
 
         hanging = asyncio.create_task(hang())
-        await asyncio.to_thread(wait_until, lambda: added(redis_client)[-1]["id"] == "b")
+        await begun.wait()
         hanging.cancel()
         await asyncio.gather(hanging, return_exceptions=True)
     told = [(each["id"], each["phase"]) for each in added(redis_client)]
