@@ -68,7 +68,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,testing,dev]'
 	touch $@
 
-# What only the documentation needs: `make test` checks the site where this is there.
+# What only the site needs.
 $(DOCS): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	touch $@

@@ -49,9 +49,14 @@ def sent(client: Redis, deployment: Any) -> list[str]:
     ]
 
 
+def length(client: Redis, deployment: Any) -> int:
+    """Return how many entries the streams have."""
+    return sum(client.xlen(deployment.keys.events(number)) for number in range(PARTITIONS))
+
+
 def has_more(client: Redis, deployment: Any, before: int) -> bool:
     """Tell whether a batch came since."""
-    return len(sent(client, deployment)) > before + BATCH
+    return length(client, deployment) > before + BATCH
 
 
 def emit(server: Server, file: Path | str, *options: str, given: bytes = b"") -> Ran:
@@ -123,14 +128,14 @@ def test_a_kill_in_the_middle(
     server: Server, redis_client: Redis, deployment: Any, tmp_path: Path
 ) -> None:
     """Whoever goes on sends each line once, whatever others add meanwhile; equal lines, too."""
-    lines = [of(number // 2) for number in range(8 * BATCH)]
+    lines = [of(number // 2) for number in range(16 * BATCH)]
     file = written(tmp_path / "updates", lines)
     command = [*COMMAND, "emit", "--from-file", str(file), "--redis-url", server.url]
     for number in range(2):
         options = ["--resume"] if number else []
+        before = length(redis_client, deployment)
         with subprocess.Popen([*command, *options], env=environment()) as process:
-            more = partial(has_more, redis_client, deployment, len(sent(redis_client, deployment)))
-            wait_until(more)
+            wait_until(partial(has_more, redis_client, deployment, before))
             process.kill()
             assert process.wait(DEADLINE) == -signal.SIGKILL
         add(redis_client, of(number, updatedAt=NOW).encode(), keys=deployment.keys)
