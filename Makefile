@@ -8,7 +8,8 @@ READY  := $(VENV)/.ready
 # The oldest redis-py that pyproject.toml allows stands before the newest one, for these tests.
 OLDEST_REDIS := 5.0.1
 OLDEST       := $(VENV)/redis-$(OLDEST_REDIS)
-TOUCH_REDIS  := tests/integration tests/unit/test_connection.py \
+TOUCH_REDIS  := tests/unit/test_connection.py tests/integration/test_connection.py \
+	$(wildcard tests/integration/test_cl*.py) tests/integration/test_leases.py \
 	tests/acceptance/test_cluster.py tests/acceptance/test_sentinel.py
 # What the next release of these breaks is known before `make lock` takes it up.
 NEWEST       := $(VENV)/newest
