@@ -43,8 +43,10 @@ class BlockingServer:
 
     is_cluster = False
 
-    def __init__(self, pool: redis.ConnectionPool) -> None:
+    def __init__(self, pool: redis.ConnectionPool, closed: threading.Event | None = None) -> None:
+        """Connect when it is asked; not any more once `closed` is set."""
         self._pool = pool
+        self._closed = closed
         self._idle: list[Any] = []
         self._all: set[Any] = set()
         self._process = os.getpid()
@@ -59,6 +61,8 @@ class BlockingServer:
             # In one piece: redis-py sends each piece by itself.
             packed = b"".join(map(_packed, commands))
             connection.send_packed_command([packed], check_health=False)
+            # Whoever closed us before may have found it not connected, and redis-py connects again.
+            self._check_open()
             for _ in commands:
                 replies.append(_reply(connection))  # noqa: PERF401 - those before an error count
         except UNREACHABLE as error:
@@ -72,14 +76,20 @@ class BlockingServer:
         return replies
 
     def alone(self) -> "BlockingServer":
-        """Return a client with connections of its own."""
-        return BlockingServer(self._pool)
+        """Return a client with connections of its own; once it is closed, it stays so."""
+        return BlockingServer(self._pool, threading.Event())
 
     def close(self) -> None:
         """Close all connections, also those in use."""
+        if self._closed is not None:
+            self._closed.set()
         self._idle = []
         for connection in list(self._all):
             self._drop(connection)
+
+    def _check_open(self) -> None:
+        if self._closed is not None and self._closed.is_set():
+            raise exceptions.ConnectionError("closed meanwhile")
 
     def _take(self) -> Any:
         if self._process != os.getpid():
@@ -105,8 +115,14 @@ class BlockingCluster:
 
     is_cluster = True
 
-    def __init__(self, connect: Callable[[], redis.RedisCluster]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], redis.RedisCluster],
+        closed: threading.Event | None = None,
+    ) -> None:
+        """Connect when it is asked; not any more once `closed` is set."""
         self._connect = connect
+        self._closed = closed
         self._client: redis.RedisCluster | None = None
         self._nodes: dict[tuple[str, int], BlockingServer] = {}
         self._outdated = False
@@ -137,11 +153,13 @@ class BlockingCluster:
         return replies
 
     def alone(self) -> "BlockingCluster":
-        """Return a client with connections of its own."""
-        return BlockingCluster(self._ready)
+        """Return a client with connections of its own; once it is closed, it stays so."""
+        return BlockingCluster(self._ready, threading.Event())
 
     def close(self) -> None:
         """Close all connections to the nodes, also those in use."""
+        if self._closed is not None:
+            self._closed.set()
         for node in list(self._nodes.values()):
             node.close()
 
@@ -189,7 +207,7 @@ class BlockingCluster:
                 if node is None:
                     raise exceptions.ClusterError(f"{host}:{port} is no node that is known yet")
                 pool = client.get_redis_connection(node).connection_pool
-                self._nodes[address] = BlockingServer(pool)
+                self._nodes[address] = BlockingServer(pool, self._closed)
             return self._nodes[address]
 
 
