@@ -1,5 +1,6 @@
 """Real servers for the tests: the Valkey of the wheel, and `redis-server` where it is on PATH."""
 
+import random
 import re
 import shutil
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -22,6 +24,9 @@ Redis = Any
 """A `redis.Redis` whose replies are text; redis-py's own types cannot say so."""
 
 T = TypeVar("T")
+
+PORTS = 10_000, 32_768
+"""Before those of connections, on Linux."""
 
 _given: set[int] = set()
 
@@ -41,12 +46,16 @@ def binaries() -> dict[str, Path]:
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on, and never one twice."""
+    """Return a port of the loopback interface that nobody listens on, and never one twice.
+
+    It is none that the system gives to a connection: one may get it before a server does.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in _given:
+        port = random.randrange(*PORTS)
+        if port in _given:
+            continue
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
             _given.add(port)
             return port
 
