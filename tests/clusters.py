@@ -83,7 +83,9 @@ class ServerCluster(Running):
             master.cluster("ADDSLOTSRANGE", begin, end - 1)
         for node in others:
             node.cluster("MEET", "127.0.0.1", first.port, first.bus)
-        wait_until(lambda: all(len(view) == len(self.nodes) for view in self._ask("CLUSTER NODES")))
+        # For a moment, a node that is only being met has another id.
+        ids = {node.id for node in self.nodes}
+        wait_until(lambda: all(_ids_in(view) == ids for view in self._ask("CLUSTER NODES")))
         for master, replica in zip(self.nodes[:MASTERS], self.nodes[MASTERS:], strict=True):
             replica.cluster("REPLICATE", master.id)
         self.await_whole()
@@ -240,6 +242,10 @@ class Move:
 def slot_of(key: str) -> int:
     """Return the slot that a key belongs to."""
     return key_slot(key.encode(errors="surrogateescape"))
+
+
+def _ids_in(view: View) -> set[str]:
+    return {str(node["node_id"]) for node in view.values()}
 
 
 def _master_in(view: View, slot: int) -> str | None:
