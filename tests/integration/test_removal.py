@@ -113,6 +113,8 @@ WRONG = {
     "no id": b'[["task","a b"]]',
     "other partition": f'[["task","{id_in(1)}"]]'.encode(),
     "a time alone": f'[["task","{TASK}",1700000000001]]'.encode(),
+    "null for a time": f'[["task","{TASK}",null]]'.encode(),
+    "nulls": f'[["task","{TASK}",null,null]]'.encode(),
     "too much": f'[["task","{TASK}",1700000000001,"waiting",1]]'.encode(),
     "seconds": f'[["task","{TASK}",1700000000,"waiting"]]'.encode(),
     "no text": b'[["task","\xff"]]',

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from status_tracker.decode import invalid_id
 from status_tracker.keys import NAME_PATTERN, PARTS, partition_of
@@ -24,12 +24,13 @@ class Removable(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
 
     kind: str
     id: EntityId
-    updated_at: Timestamp | None = None
-    phase: str | None = None
+    # Not None: a null is no time, and must not be taken for none.
+    updated_at: Timestamp | UnsetType = UNSET
+    phase: str | UnsetType = UNSET
 
     def removes(self, status: Status) -> bool:
         """Tell whether it takes away an entity with this status."""
-        return self.phase is None or (status.phase, status.updated_at) == (
+        return self.phase is UNSET or (status.phase, status.updated_at) == (
             self.phase,
             self.updated_at,
         )
@@ -63,7 +64,7 @@ def decode_removal(
 def _wrong(each: Removable, number: int, partitions: int) -> Rejection | None:
     if not _name(each.kind) or each.kind in PARTS:
         return Rejection("invalid", f"remove: {each.kind[:60]!r} is no kind; {_FORM}")
-    if (each.updated_at is None) is not (each.phase is None):
+    if (each.updated_at is UNSET) is not (each.phase is UNSET):
         return Rejection("invalid", f"remove: {each.id}: give time and phase, or neither; {_FORM}")
     if (why := invalid_id(each.id)) is not None:
         return Rejection("invalid", f"remove: {why.detail}")
