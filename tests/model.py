@@ -15,14 +15,13 @@ strung together by the thousand.
 
 import json
 import re
-import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-Document = dict[str, Any]
-"""A JSON object; the order of its keys is the order of the fields."""
+from tests.wire import Document, read_removal, read_update
+
 Entity = tuple[str, str]
 """Kind and id."""
 Outcome = Literal["applied", "duplicate", "forwarded", "rejected"]
@@ -75,13 +74,6 @@ KINDS: dict[str, Document] = {
 }
 """The kinds of a deployment, as tables of its rules."""
 KINDS["task"]["max_retries"] = MAX_RETRIES
-
-
-NO_KINDS = [
-    *["events", "partition", "lease", "phase", "counts", "changes", "rejected"],
-    *["meta", "workers", "stalled", "history"],
-]
-"""Other parts of keys: no kind is called so."""
 
 
 class Rejection(NamedTuple):
@@ -172,19 +164,12 @@ class Model:
         `data` and `origin` are the values of its fields `data` and `from`, None where it has none.
         ``rejected[-1]`` has a reason.
         """
-        outcome = self._apply(partition, entry_id, data, origin)
-        field = {"duplicate": "duplicates"}.get(outcome, outcome)
-        if outcome == "rejected":
-            field = f"rejected:{self.rejected[-1].reason}"
-        self.totals[partition].update(["entries", field])
-        return outcome
+        return self._count(partition, entry_id, self._apply(partition, entry_id, data, origin))
 
     def _apply(
         self, partition: int, entry_id: str, data: bytes | None, origin: str | None
     ) -> Outcome:
-        self.cursors[partition] = entry_id
-        self.entries[partition] += 1
-        update, fault = _read(data, self.max_event_bytes, self.kinds)  # rule 1
+        update, fault = read_update(data, self.max_event_bytes, self.kinds)  # rule 1
         if update is None:
             return self._reject(fault, partition, entry_id, data)
         home = self.home(update["id"])
@@ -207,9 +192,11 @@ class Model:
 
     def remove(self, partition: int, entry_id: str, value: bytes) -> Outcome:
         """Take the next entry of a stream, of whose field `remove` this is the value."""
+        return self._count(partition, entry_id, self._remove(partition, entry_id, value))
+
+    def _count(self, partition: int, entry_id: str, outcome: Outcome) -> Outcome:
         self.cursors[partition] = entry_id
         self.entries[partition] += 1
-        outcome = self._remove(partition, entry_id, value)
         field = {"duplicate": "duplicates"}.get(outcome, outcome)
         if outcome == "rejected":
             field = f"rejected:{self.rejected[-1].reason}"
@@ -219,7 +206,7 @@ class Model:
     def _remove(self, partition: int, entry_id: str, value: bytes) -> Outcome:
         if len(value) > self.max_event_bytes:
             return self._reject("oversized", partition, entry_id, value)
-        wanted = _removals(value)
+        wanted = read_removal(value)
         if wanted is None or any(self.home(each[1]) != partition for each in wanted):
             return self._reject("invalid", partition, entry_id, value)
         removed = []
@@ -317,29 +304,6 @@ class Model:
         return _document(table, later, progress, message, retries)
 
 
-def _removals(value: bytes) -> list[list[Any]] | None:
-    """Return what a field `remove` names, or None where that is not of the contract's form."""
-    try:
-        wanted = json.loads(value.decode("utf-8"), parse_constant=_no_json)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(wanted, list) or len(wanted) > 1000:
-        return None
-    for each in wanted:
-        if not isinstance(each, list) or len(each) not in (2, 4):
-            return None
-        kind, entity_id, *condition = each
-        if not isinstance(kind, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", kind):
-            return None
-        if kind in NO_KINDS or not _is_id(entity_id):
-            return None
-        if condition and not (
-            _between(1e11, condition[0], 2**53) and isinstance(condition[1], str)
-        ):
-            return None
-    return wanted
-
-
 def _same_phase(
     table: Document, status: Document, update: Document, later: Document, *, begun: bool
 ) -> Document | str:
@@ -386,65 +350,6 @@ def _larger(status: Document, update: Document, name: str) -> Any:
 def _given(update: Document, status: Document) -> Any:
     """Return the update's message, or else the status's."""
     return update.get("errorMessage", status.get("errorMessage"))
-
-
-def _read(
-    data: bytes | None, max_event_bytes: int, kinds: Mapping[str, Document]
-) -> tuple[Document | None, str]:
-    """Rule 1: return the update without its unknown and null fields, or why it is none."""
-    if data is None:
-        return None, "malformed"
-    if len(data) > max_event_bytes:
-        return None, "oversized"
-    try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_no_json)
-    except ValueError:
-        return None, "malformed"
-    kind = value.get("kind") if isinstance(value, dict) else None
-    if not isinstance(kind, str) or kind not in kinds:
-        return None, "invalid"
-    known = ["kind", "id", "phase", "updatedAt", "progress", "errorMessage", "attempt", "force"]
-    if "max_retries" in kinds[kind]:
-        known.append("restart")
-    update = {name: value[name] for name in known if name in value}
-    for optional in ("progress", "errorMessage", "attempt"):
-        if update.get(optional, "") is None:
-            del update[optional]
-    return (update, "") if _fits(update, kinds[kind]["phases"]) else (None, "invalid")
-
-
-def _fits(update: Document, phases: list[str]) -> bool:
-    """Section 4: check every field of an update."""
-    return (
-        _is_id(update.get("id"))
-        and update.get("phase") in phases
-        and _between(1e11, update.get("updatedAt"), 2**53)
-        and _between(0, update.get("progress", 0), 1)
-        and isinstance(update.get("errorMessage", ""), str)
-        and isinstance(update.get("restart", False), bool)
-        and isinstance(update.get("attempt", 1), int)
-        and _between(1, update.get("attempt", 1), 2**53)
-        and isinstance(update.get("force", False), bool)
-    )
-
-
-def _is_id(value: object) -> bool:
-    return (
-        isinstance(value, str)
-        and 1 <= len(value) <= 256
-        and not any(c in "{}" or c.isspace() or unicodedata.category(c) == "Cc" for c in value)
-    )
-
-
-def _between(low: float, value: object, high: float) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return low <= value <= high
-
-
-def _no_json(name: str) -> None:
-    """Refuse NaN and Infinity, which Python's reader takes."""
-    raise ValueError(f"{name} is not JSON")
 
 
 def canonical(value: object) -> str:

@@ -8,8 +8,8 @@ import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -147,6 +147,22 @@ class Server(Running):
             retry=Retry(NoBackoff(), 0),
             **options,
         )
+
+
+@contextmanager
+def replica_of(server: Server, folder: Path) -> Iterator[Server]:
+    """Run a replica of a server, which has all that the server has."""
+    with server.client() as master:
+        delay = master.config_get("repl-diskless-sync-delay")
+        master.config_set("repl-diskless-sync-delay", 0)
+        try:
+            with Server(server.binary, folder) as replica, replica.client() as client:
+                client.replicaof("127.0.0.1", server.port)
+                wait_until(lambda: client.info("replication")["master_link_status"] == "up")
+                wait_until(lambda: master.wait(1, 1000))
+                yield replica
+        finally:
+            master.config_set(*delay.popitem())
 
 
 def wait_until(condition: Callable[[], T | None], *, within: float = 15.0) -> T:

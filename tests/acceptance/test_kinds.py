@@ -12,8 +12,9 @@ from status_tracker.settings import default_file
 
 from tests.acceptance.producers import PATHS, produce
 from tests.acceptance.tracker import assert_as_modelled, drained, tracker
-from tests.model import KINDS, Document
+from tests.model import KINDS
 from tests.servers import Redis, Server, wait_until
+from tests.wire import Document
 
 HISTORY = 5
 

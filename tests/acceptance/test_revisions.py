@@ -16,8 +16,9 @@ from tests.acceptance.producers import produce
 from tests.acceptance.tracker import assert_as_modelled, drained, tracker
 from tests.clusters import ServerCluster
 from tests.events import NOW, add, id_in, update
-from tests.model import KINDS, Document
+from tests.model import KINDS
 from tests.servers import Redis, Server, binaries, wait_until
+from tests.wire import Document
 
 SINGLE = Keys("status", "single")
 

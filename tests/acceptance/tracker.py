@@ -12,8 +12,9 @@ from pathlib import Path
 
 from status_tracker.keys import Keys
 
-from tests.model import KINDS, Document, Model, Rejection, canonical
+from tests.model import KINDS, Model, Rejection, canonical
 from tests.servers import Redis, wait_until
+from tests.wire import Document
 
 SOON = {"STATUS_LEASE_TTL": "2s", "STATUS_HEARTBEAT": "100ms"}
 """For tests that kill workers: the default leaves a dead worker's partitions alone for 10 s."""

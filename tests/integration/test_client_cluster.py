@@ -14,7 +14,7 @@ from tests.events import id_in
 from tests.line import deployed
 from tests.publishing import Publisher
 from tests.servers import Redis, binaries, wait_until
-from tests.shells import SHELLS, Shell
+from tests.shells import Shell
 
 DEPLOYMENT = deployed(layout="cluster", partitions=4)
 KEYS = DEPLOYMENT.keys
@@ -44,14 +44,6 @@ def client(cluster: ServerCluster) -> Iterator[Redis]:
 def published(client: Redis) -> Publisher:
     """A deployment on it."""
     return Publisher(client, DEPLOYMENT)
-
-
-@pytest.fixture(params=SHELLS)
-def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
-    """One of the two shells."""
-    shell = Shell(request.param)
-    yield shell
-    shell.close()
 
 
 @pytest.fixture(params=["one node", "seeds", "client"])

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,18 +24,10 @@ from status_tracker.keys import GROUP, partition_of
 from tests.events import NOW
 from tests.line import deployed, meta_of
 from tests.proxy import Proxy
-from tests.servers import Redis, Server, free_port, wait_until
-from tests.shells import SHELLS, Shell
+from tests.servers import Redis, Server, free_port, replica_of, wait_until
+from tests.shells import Shell
 
 KEYS = deployed(partitions=4).keys
-
-
-@pytest.fixture(params=SHELLS)
-def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
-    """One of the two shells."""
-    shell = Shell(request.param)
-    yield shell
-    shell.close()
 
 
 @pytest.fixture(autouse=True)
@@ -151,24 +142,14 @@ def test_a_full_server_is_told_at_once(shell: Shell, server: Server, redis_clien
         emitter.task("a", "waiting")
 
 
-def test_replicas_are_waited_for(
-    shell: Shell, server: Server, redis_client: Redis, tmp_path: Path
-) -> None:
+def test_replicas_are_waited_for(shell: Shell, server: Server, tmp_path: Path) -> None:
     """An update that no replica has yet is told; it is in the stream all the same."""
     emitter = shell.emitter(server.url, wait_replicas=1)
     with pytest.raises(UnavailableError, match="added, but 0 of 1 replicas had it"):
         emitter.task("a", "pending")
-    delay = redis_client.config_get("repl-diskless-sync-delay")
-    redis_client.config_set("repl-diskless-sync-delay", 0)
-    try:
-        with Server(server.binary, tmp_path) as replica, replica.client() as client:
-            client.replicaof("127.0.0.1", server.port)
-            wait_until(lambda: client.info("replication")["master_link_status"] == "up")
-            wait_until(lambda: redis_client.wait(1, 1000))
-            emitter.task("a", "waiting")
-            assert [each["phase"] for each in added(client)] == ["pending", "waiting"]
-    finally:
-        redis_client.config_set(*delay.popitem())
+    with replica_of(server, tmp_path) as replica, replica.client() as client:
+        emitter.task("a", "waiting")
+        assert [each["phase"] for each in added(client)] == ["pending", "waiting"]
 
 
 def test_a_backlog_is_measured_by_the_workers_group(

@@ -3,7 +3,6 @@
 import asyncio
 import random
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -16,24 +15,10 @@ from tests.line import deployed
 from tests.proxy import Proxy
 from tests.publishing import Publisher
 from tests.servers import Redis, Server, wait_until
-from tests.shells import SHELLS, Shell
+from tests.shells import Shell
 
 RACES = 150
 """Waits that race with what they wait for, in each run of the tests; 10,000 were run once."""
-
-
-@pytest.fixture(params=SHELLS)
-def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
-    """One of the two shells."""
-    shell = Shell(request.param)
-    yield shell
-    shell.close()
-
-
-@pytest.fixture(params=["single", "cluster"])
-def published(request: pytest.FixtureRequest, redis_client: Redis) -> Publisher:
-    """A deployment of each layout, empty."""
-    return Publisher(redis_client, deployed(layout=request.param, partitions=4))
 
 
 def connections(client: Redis) -> int:

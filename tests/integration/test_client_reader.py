@@ -1,7 +1,7 @@
 """What dashboards ask, on a real server, by both shells."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,8 @@ from status_tracker.settings import load_settings
 from tests.events import NOW, id_in
 from tests.line import RULES, deployed, meta_of
 from tests.publishing import Publisher
-from tests.servers import Redis, Server, free_port, wait_until
-from tests.shells import SHELLS, Shell
-
-
-@pytest.fixture(params=SHELLS)
-def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
-    """One of the two shells."""
-    shell = Shell(request.param)
-    yield shell
-    shell.close()
-
-
-@pytest.fixture(params=["single", "cluster"])
-def published(request: pytest.FixtureRequest, redis_client: Redis) -> Publisher:
-    """A deployment of each layout, empty."""
-    return Publisher(redis_client, deployed(layout=request.param, partitions=4))
+from tests.servers import Redis, Server, free_port, replica_of
+from tests.shells import Shell
 
 
 @pytest.fixture
@@ -293,12 +279,5 @@ def test_a_replica_can_be_asked_everything(
     """It refuses to write, and has what the master had a moment ago."""
     published = Publisher(redis_client)
     published.change("a", "pending")
-    delay = redis_client.config_get("repl-diskless-sync-delay")
-    redis_client.config_set("repl-diskless-sync-delay", 0)
-    try:
-        with Server(server.binary, tmp_path) as replica, replica.client() as client:
-            client.replicaof("127.0.0.1", server.port)
-            wait_until(lambda: client.info("replication")["master_link_status"] == "up")
-            asked_everything(shell.reader(replica.url), published)
-    finally:
-        redis_client.config_set(*delay.popitem())
+    with replica_of(server, tmp_path) as replica:
+        asked_everything(shell.reader(replica.url), published)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from status_tracker.rules import Rules, parse_rules
 
 from tests.line import RULES
-from tests.model import KINDS, Document
+from tests.model import KINDS
+from tests.wire import Document
 
 LIMITS = {"max_clock_skew": "60s", "clock_skew": "1s", "max_event_bytes": "64KiB"}
 

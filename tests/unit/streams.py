@@ -12,8 +12,9 @@ from typing import NamedTuple
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-from tests.model import Document, Entity, Model, Outcome
+from tests.model import Entity, Model, Outcome
 from tests.unit.deployments import DEPLOYMENTS, Deployment, following
+from tests.wire import Document
 
 START = 1_700_000_000_000
 

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from status_tracker.fold import Corrupt
 from status_tracker.models import Status
 
-from tests.model import Document, Model
+from tests.model import Model
 from tests.unit.deployments import RANDOM, SHIPPED
 from tests.unit.folding import Folder, text
 from tests.unit.streams import IDS, Event, Scene, scenes, trials
+from tests.wire import Document
 
 Step = Callable[[Document, Status, Status], bool]
 """Whether a status may follow another one of the same entity, by the table of its kind."""

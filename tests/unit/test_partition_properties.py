@@ -20,12 +20,13 @@ from status_tracker.metadata import Deployment
 from status_tracker.rules import Rules
 
 from tests.line import builder, deployed
-from tests.model import Document, Model, canonical
+from tests.model import Model, canonical
 from tests.unit.deployments import DEPLOYMENTS
 from tests.unit.deployments import Deployment as Rulebook
 from tests.unit.folding import text
 from tests.unit.memory import KEYS, OWN, MemoryCommonStore, MemoryStore, as_numbers, entry
 from tests.unit.streams import Scene, scenes, trials
+from tests.wire import Document
 
 PARTITIONS = 2
 

@@ -8,7 +8,6 @@ refuses an update of another kind or phase.
 
 from typing import Annotated, ClassVar, Literal, final
 
-import msgspec
 from msgspec import Meta, Struct, field
 
 TaskPhase = Literal["pending", "waiting", "running", "failed", "completed", "cancelled"]
@@ -82,14 +81,6 @@ class Status(Struct, rename="camel", kw_only=True, omit_defaults=True, frozen=Tr
     attempt: Attempt | None = None
     """The largest one that was sent."""
     updated_at: Timestamp
-
-
-_encode_status = msgspec.json.Encoder().encode
-
-
-def status_text(status: Status) -> str:
-    """Return a status as it is published."""
-    return _encode_status(status).decode()
 
 
 class Change(Status, kw_only=True, frozen=True, gc=False):

@@ -15,7 +15,7 @@ from status_tracker.engine.statuses import Effects, StatusCache, Statuses
 from status_tracker.fold import DUPLICATE, Corrupt, Fold, Outcome
 from status_tracker.keys import partition_of
 from status_tracker.metadata import Deployment
-from status_tracker.models import Change, Rejection, Status, Update, status_text
+from status_tracker.models import Change, Rejection, Status, Update
 from status_tracker.removal import decode_removal
 from status_tracker.rules import Rules
 
@@ -58,9 +58,9 @@ class Forward(NamedTuple):
 class Removed(NamedTuple):
     """An entity that is taken away."""
 
-    phase: str
-    text: str
-    """What its key holds."""
+    status: Status
+    text: str | None
+    """What its key holds, where that is not how the tracker writes a status."""
 
 
 class Batch(Struct):
@@ -229,10 +229,7 @@ class BatchBuilder:
             statuses = loaded[each.kind]
             status = statuses.known.get(each.id)
             if status is not None and each.removes(status):
-                text = statuses.texts.get(each.id)
-                batch.removed[each.kind, each.id] = Removed(
-                    status.phase, text or status_text(status)
-                )
+                batch.removed[each.kind, each.id] = Removed(status, statuses.texts.get(each.id))
         if not batch.removed:
             batch.duplicates += 1
 

@@ -41,12 +41,14 @@ def commit_call(
             after += effects.after.values()
             before += effects.before
             texts |= {prefix + entity_id: text for entity_id, text in effects.texts.items()}
+    for entity, gone in first.removed.items():
+        status_keys.append(own.status(*entity))
+        before.append(gone.status)
+        if gone.text is not None:
+            texts[status_keys[-1]] = gone.text
     expected = _expected(before)
     if texts:
         expected = [texts.get(*each) for each in zip(status_keys, expected, strict=True)]
-    for (kind, entity_id), gone in first.removed.items():
-        status_keys.append(own.status(kind, entity_id))
-        expected.append(gone.text)
     changes = [change for batch in batches for change in batch.changes]
     rejected = [entry for batch in batches for entry in batch.rejected]
     phases, counts = _index(changes, own)
@@ -134,9 +136,9 @@ def _left(
     kinds = list(dict.fromkeys(kind for kind, _ in removed))
     moves: dict[str, PhaseMoves] = {}
     for (kind, entity_id), gone in removed.items():
-        key = own.phase(kind, gone.phase)
-        moves.setdefault(key, PhaseMoves(gone.phase, kinds.index(kind) + 1, left=[]))
-        moves[key].left.append(entity_id)
+        phase = gone.status.phase
+        key = own.phase(kind, phase)
+        moves.setdefault(key, PhaseMoves(phase, kinds.index(kind) + 1)).left.append(entity_id)
     return moves, [own.counts(kind) for kind in kinds]
 
 

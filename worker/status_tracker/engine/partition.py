@@ -237,24 +237,21 @@ class Partition:
     async def _fold(self, read: Read) -> None:
         for piece in pieces(read):
             if piece.removing is None:
-                await self._load_for(self._builder.fold(piece.entries, piece.values))
+                await folded(self._builder.fold(piece.entries, piece.values), self._load)
             else:
                 # Alone: what stands before it is to be in the keys, and what follows begins anew.
                 await self._commit(wait=True)
-                await self._load_for(self._builder.remove(piece.entries[0], piece.removing))
+                removing = self._builder.remove(piece.entries[0], piece.removing)
+                await folded(removing, self._load)
                 await self._commit(wait=True)
             if piece.entries is not read.entries:
                 await asyncio.sleep(0)
 
-    async def _load_for(self, folding: Generator[Wanted, Mapping[str, Statuses], None]) -> None:
-        """Load the statuses that a fold asks for."""
-        with suppress(StopIteration):
-            wanted = next(folding)
-            while True:
-                began = time.monotonic()
-                loaded = await self._store.load(wanted)
-                self._limits.read_took(time.monotonic() - began)
-                wanted = folding.send(loaded)
+    async def _load(self, wanted: Wanted) -> Mapping[str, Statuses]:
+        began = time.monotonic()
+        loaded = await self._store.load(wanted)
+        self._limits.read_took(time.monotonic() - began)
+        return loaded
 
     async def _pause(self) -> None:
         """Commit the current batch where nothing follows it; where nothing is, check the keys."""
@@ -360,6 +357,17 @@ class Partition:
         self._builder.restart(attached.cursor, deployment)
         self._size = 0
         self._log.attached(attached)
+
+
+async def folded(
+    folding: Generator[Wanted, Mapping[str, Statuses], None],
+    load: Callable[[Wanted], Awaitable[Mapping[str, Statuses]]],
+) -> None:
+    """Drive a fold to its end, and load the statuses that it asks for."""
+    with suppress(StopIteration):
+        wanted = next(folding)
+        while True:
+            wanted = folding.send(await load(wanted))
 
 
 def _is_ahead(cursor: str) -> bool:

@@ -1,13 +1,9 @@
 """One partition's line, driven step by step: a test does what the loop does by itself."""
 
-from collections.abc import Generator, Mapping
-from contextlib import suppress
-
 from status_tracker.decode import find_all
-from status_tracker.engine.batch import Batch, BatchBuilder, Wanted
-from status_tracker.engine.partition import PartitionKeyspace
+from status_tracker.engine.batch import Batch, BatchBuilder
+from status_tracker.engine.partition import PartitionKeyspace, folded
 from status_tracker.engine.reader import Read, pieces
-from status_tracker.engine.statuses import Statuses
 from status_tracker.keys import PartitionKeys
 from status_tracker.lua.attach import Attached
 from status_tracker.lua.commit import StatusChangedError
@@ -45,19 +41,14 @@ class Line:
         if entries:
             for piece in pieces(Read(entries, *find_all(entries), more=False)):
                 if piece.removing is None:
-                    await self._load_for(self.builder.fold(piece.entries, piece.values))
-                elif not self.builder.batch.entries:
-                    await self._load_for(self.builder.remove(piece.entries[0], piece.removing))
-                    break
-                else:
-                    break
+                    folding = self.builder.fold(piece.entries, piece.values)
+                    await folded(folding, self.store.load)
+                    continue
+                if not self.builder.batch.entries:
+                    folding = self.builder.remove(piece.entries[0], piece.removing)
+                    await folded(folding, self.store.load)
+                break
         return self.builder.close()
-
-    async def _load_for(self, folding: Generator[Wanted, Mapping[str, Statuses], None]) -> None:
-        with suppress(StopIteration):
-            wanted = next(folding)
-            while True:
-                wanted = folding.send(await self.store.load(wanted))
 
     async def turn(self, count: int = 100_000) -> Batch:
         """Read, fold and commit; once more where an entity was created that has a status."""
