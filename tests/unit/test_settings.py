@@ -104,10 +104,10 @@ def test_sizes(tmp_path: Path, text: str, size: int) -> None:
 
 
 REFUSED = {
-    "duration without unit": ("lease_ttl", "5", 'write "250ms", "5s", "2m" or "1h"'),
-    "unknown unit": ("lease_ttl", '"1d"', 'write "250ms", "5s", "2m" or "1h"'),
-    "negative duration": ("lease_ttl", '"-1s"', 'write "250ms", "5s", "2m" or "1h"'),
-    "endless duration": ("lease_ttl", f'"{"9" * 400}h"', 'write "250ms", "5s", "2m" or "1h"'),
+    "duration without unit": ("lease_ttl", "5", 'write "250ms", "5s", "2m", "1h" or "7d"'),
+    "unknown unit": ("lease_ttl", '"1w"', 'write "250ms", "5s", "2m", "1h" or "7d"'),
+    "negative duration": ("lease_ttl", '"-1s"', 'write "250ms", "5s", "2m", "1h" or "7d"'),
+    "endless duration": ("lease_ttl", f'"{"9" * 400}h"', 'write "250ms", "5s", "2m", "1h" or "7d"'),
     "duration for a size": ("batch_bytes", '"5s"', 'write "500B", "64KiB", "8MiB" or "1GiB"'),
     "size in other units": ("batch_bytes", '"8MB"', 'write "500B", "64KiB", "8MiB" or "1GiB"'),
     "size as a list": ("batch_bytes", "[8]", 'write "500B", "64KiB", "8MiB" or "1GiB"'),

@@ -52,6 +52,10 @@ class PartitionKeys:
         """Return the key of the numbers of entities in each phase."""
         return f"{self._prefix}:counts{self._tag}:{kind}"
 
+    def stalled(self, kind: str) -> str:
+        """Return the key of the set of ids without an update for longer than their limit."""
+        return f"{self._prefix}:stalled{self._tag}:{kind}"
+
     def history(self, kind: str, entity_id: str) -> str:
         """Return the key of an entity's last changes."""
         return f"{self._prefix}:history{self._tag}:{kind}:{entity_id}"

@@ -9,8 +9,14 @@ from status_tracker.text import shortened
 class Milliseconds(int):
     """A duration."""
 
-    units: ClassVar[dict[str, int]] = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
-    examples: ClassVar[str] = '"250ms", "5s", "2m" or "1h"'
+    units: ClassVar[dict[str, int]] = {
+        "ms": 1,
+        "s": 1000,
+        "m": 60_000,
+        "h": 3_600_000,
+        "d": 86_400_000,
+    }
+    examples: ClassVar[str] = '"250ms", "5s", "2m", "1h" or "7d"'
 
 
 class Bytes(int):

@@ -37,6 +37,9 @@ FEWEST_COUNT = 10
 One that has more has a backlog, and reads it by itself. The first read with a partition asks for
 few, for nothing is known of their size: they may have 10 MB each."""
 
+MARGIN = 0.0015
+"""Seconds that a pause is shorter: timers of asyncio have whole ms, and reading takes some."""
+
 LARGEST = 128 * 1024
 """Bytes of one partition's entries in a read, from which on it reads them by itself."""
 
@@ -143,8 +146,8 @@ class Common:
         self._waiting: asyncio.Task[Any] | None = None
         self._interruption: asyncio.TimerHandle | None = None
         self._is_interrupted = False
-        # Until when the next read waits for entries to gather.
-        self._lingers_until = float("-inf")
+        # When the last read ended, where the next one is to wait for entries to gather.
+        self._lingers_from: float | None = None
         # When the keys are looked at next, and how often they were.
         self._look_at = float("-inf")
         self._looks = 0
@@ -217,9 +220,17 @@ class Common:
                 member.release()
 
     async def _linger_on(self) -> None:
-        left = self._lingers_until - asyncio.get_running_loop().time()
-        if left > 0:
-            await asyncio.sleep(left)
+        """Wait so long that half of the updates are in their keys within `linger`.
+
+        On average an update comes in the middle between two reads, and then takes what the last
+        ones took: so these are twice as far apart as is left of `linger`.
+        """
+        if self._lingers_from is None:
+            return
+        took = asyncio.get_running_loop().time() - self._lingers_from
+        self._lingers_from = None
+        if (pause := 2 * (self._linger - took) - took - MARGIN) > 0:
+            await asyncio.sleep(pause)
 
     def _fair_count(self, partitions: int) -> int:
         """Return how many entries of each partition are read: together, about a batch."""
@@ -249,7 +260,7 @@ class Common:
         for each in members.values():
             each.is_new = False
         if found and loop.time() - began < self._linger:
-            self._lingers_until = loop.time() + self._linger
+            self._lingers_from = loop.time()
         return found
 
     def _interrupt(self) -> None:
