@@ -38,8 +38,11 @@ class Draft(NamedTuple):
     success: frozenset[str]
     terminal: frozenset[str]
     max_retries: int | None
+    stalled: dict[str, str]
+    retention: dict[str, str]
 
 
+_times = st.dictionaries(st.sampled_from(PHASES), st.sampled_from(["1s", "5m", "36h"]), max_size=2)
 _drafts = st.builds(
     Draft,
     phases=st.integers(1, len(PHASES)),
@@ -48,6 +51,8 @@ _drafts = st.builds(
     success=st.frozensets(st.sampled_from(PHASES), max_size=2),
     terminal=st.frozensets(st.sampled_from(PHASES), max_size=2),
     max_retries=st.sampled_from([None, 0, 1, 2]),
+    stalled=_times,
+    retention=_times,
 )
 
 
@@ -60,6 +65,12 @@ def _table(draft: Draft) -> Document:
         "success": [phase for phase in phases if phase in draft.success],
         "terminal": [phase for phase in phases if phase in draft.terminal],
         "transitions": {},
+        "stalled": {
+            phase: time
+            for phase, time in draft.stalled.items()
+            if phase in phases and phase not in draft.terminal
+        },
+        "retention": {p: time for p, time in draft.retention.items() if p in phases},
     }
     if draft.max_retries is not None:
         table["max_retries"] = draft.max_retries

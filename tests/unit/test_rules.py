@@ -11,7 +11,14 @@ from status_tracker.decode import Decoder
 from status_tracker.errors import ConfigError
 from status_tracker.lifecycle import Edge, Lifecycle
 from status_tracker.models import Rejection, Update
-from status_tracker.rules import differences, in_words, load_rules, parse_rules, rules_json
+from status_tracker.rules import (
+    differences,
+    in_words,
+    load_rules,
+    parse_rules,
+    rules_json,
+    without_times,
+)
 from status_tracker.settings import default_file
 
 from tests.model import INITIAL, MAX_RETRIES, PHASES, RESTARTS, RETRIES, SUCCESS, TERMINAL
@@ -27,6 +34,7 @@ success = []
 terminal = ["off"]
 transitions = {{ on = ["off"] }}
 """
+ENDLESS = KIND.format(0).replace("success", 'on_stalled = "off"\nsuccess').encode()
 MANY = "".join(KIND.format(number) for number in range(33)).encode()
 
 
@@ -190,6 +198,23 @@ REFUSED = {
         ('ready = ["deleting"]', "ready = [3]"),
         "asset.transitions: write a table of phases",
     ),
+    "stalled in no phase": (('waiting = "6h"', 'queued = "6h"'), "task.stalled: 'queued' is no"),
+    "stalled without unit": (('waiting = "6h"', "waiting = 6"), "task.stalled: write a table"),
+    "stalled at once": (('waiting = "6h"', 'waiting = "0s"'), "task.stalled.waiting: 0 is too"),
+    "stalled when all is over": (
+        ('waiting = "6h"', 'completed = "6h"'),
+        "task.stalled.completed: nothing is to come after a terminal phase",
+    ),
+    "stalled leads nowhere": (
+        ("[task.transitions]", 'on_stalled = "completed"\n[task.transitions]'),
+        "task.on_stalled: waiting -> completed is no step of task.transitions",
+    ),
+    "stalled leads to no phase": (
+        ("[task.transitions]", 'on_stalled = "stuck"\n[task.transitions]'),
+        "task.on_stalled: 'stuck' is no task phase",
+    ),
+    "gone from no phase": (('completed = "7d"', 'done = "7d"'), "task.retention: 'done' is no"),
+    "gone at once": (('completed = "7d"', 'completed = "0d"'), "task.retention.completed: 0 is"),
     "no TOML": (("[task]", "[task"), "line"),
 }
 
@@ -216,6 +241,7 @@ def test_what_cannot_work_is_refused(tmp_path: Path, slip: tuple[str, str], says
         pytest.param(b"", "max_clock_skew: missing; write a duration", id="empty"),
         pytest.param(LIMITS, "there is no kind: write a table for each", id="no kind"),
         pytest.param(LIMITS + b"task = 3", "task: write a table", id="a number"),
+        pytest.param(LIMITS + ENDLESS, "kind0.on_stalled: no phase has a limit", id="no limit"),
         pytest.param(LIMITS + MANY, "33 kinds are too many", id="33 kinds"),
     ],
 )
@@ -260,6 +286,21 @@ def test_settled_follows_from_the_lifecycle(tmp_path: Path) -> None:
     path = tmp_path / "rules.toml"
     path.write_text(DEFAULTS.replace('settled = ["ready", "failed", "deleted"]', ""))
     assert load_rules(path).kinds["asset"].settled == {"ready", "deleted"}
+
+
+def test_times_are_told_by_phase() -> None:
+    """What happens by itself is part of the rules, and may be left out."""
+    task = lifecycle("task")
+    assert task.stalled == {"waiting": 6 * 3_600_000, "running": 300_000}
+    assert task.on_stalled is None
+    assert task.retention["failed"] == 30 * 86_400_000
+    shipped = load_rules(default_file("rules.toml"))
+    found = differences(shipped, without_times(shipped))
+    assert [(each.key, each.before, each.after) for each in found][:2] == [
+        ("task.stalled.waiting", "6h", None),
+        ("task.stalled.running", "5m", None),
+    ]
+    assert len(found) == 8, "and nothing else"
 
 
 def test_as_many_kinds_and_phases_as_there_may_be(tmp_path: Path) -> None:

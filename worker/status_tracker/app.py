@@ -20,7 +20,7 @@ from status_tracker.engine.statuses import StatusCache
 from status_tracker.engine.store import Store
 from status_tracker.errors import ConfigError
 from status_tracker.metadata import Deployment
-from status_tracker.rules import Rules, differences, in_words, load_rules
+from status_tracker.rules import Rules, differences, in_words, load_rules, without_times
 from status_tracker.settings import Settings, default_file
 from status_tracker.signals import StopSignals
 
@@ -101,12 +101,15 @@ class Worker:
 
     async def _agree(self, client: Client) -> Agreement:
         settings = self._settings
+        shipped = load_rules(default_file("rules.toml"))
         agreement = await agree(
             client,
             settings.prefix,
             partitions=settings.partitions,
             layout=settings.layout,
-            rules=self._rules or load_rules(default_file("rules.toml")),
+            rules=self._rules or shipped,
+            # Nothing of it was ever taken away: that is to begin when somebody says so.
+            old_rules=self._rules or without_times(shipped),
         )
         if self._rules is not None:
             check_rules(agreement.known, self._rules, str(settings.rules))

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from status_tracker.keys import NAME_PATTERN, PARTS
 from status_tracker.text import shortened
+from status_tracker.units import Milliseconds, written
 
 MOST_PHASES = 64
 
@@ -38,6 +39,12 @@ class Lifecycle(Struct, frozen=True, kw_only=True):
     """How many retries a restart gives; None for a kind that counts none."""
     edges: Mapping[str, Mapping[str, Edge]]
     """Every phase of the kind has its row, an empty one where nothing leaves it."""
+    stalled: Mapping[str, Milliseconds]
+    """Phase → how long an entity in it may be without an update."""
+    on_stalled: str | None
+    """The phase that an entity gets then; None where it is only marked."""
+    retention: Mapping[str, Milliseconds]
+    """Phase → how long after entering it an entity is taken away."""
 
 
 class Table(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -52,6 +59,9 @@ class Table(Struct, forbid_unknown_fields=True, kw_only=True):
     restarts: dict[str, list[str]] = {}
     retries: dict[str, list[str]] = {}
     max_retries: Annotated[int, Meta(ge=0)] | None = None
+    stalled: dict[str, Milliseconds] = {}
+    on_stalled: str | None = None
+    retention: dict[str, Milliseconds] = {}
 
 
 _STEPS = (
@@ -60,6 +70,9 @@ _STEPS = (
     ("restarts", Edge.RESTART),
 )
 """The keys of a table that hold steps."""
+
+_TIMES = ("stalled", "retention")
+"""The keys of a table that hold durations."""
 
 
 def lifecycle(table: Table) -> Lifecycle:
@@ -75,6 +88,9 @@ def lifecycle(table: Table) -> Lifecycle:
         settled=frozenset(table.settled if table.settled is not None else _ends(table)),
         max_retries=table.max_retries,
         edges=edges,
+        stalled=table.stalled,
+        on_stalled=table.on_stalled,
+        retention=table.retention,
     )
 
 
@@ -93,6 +109,11 @@ def table_of(lifecycle: Lifecycle) -> dict[str, Any]:
             ends = [end for end, found in lifecycle.edges[start].items() if found is edge]
             if ends:
                 table.setdefault(name, {})[start] = ends
+    for name in _TIMES:
+        if times := getattr(lifecycle, name):
+            table[name] = {phase: written(time) for phase, time in times.items()}
+    if lifecycle.on_stalled is not None:
+        table["on_stalled"] = lifecycle.on_stalled
     return table
 
 
@@ -102,6 +123,7 @@ def problems(kind: str, table: Table) -> Iterator[str]:
     yield from _unknown_phases(kind, table)
     yield from _wrong_steps(kind, table)
     yield from _unreached_phases(kind, table)
+    yield from _wrong_times(kind, table)
 
 
 def _ends(table: Table) -> set[str]:
@@ -155,6 +177,9 @@ def _unknown_phases(kind: str, table: Table) -> Iterator[str]:
     for key, _ in _STEPS:
         for start, ends in getattr(table, key).items():
             named += [(f"{key}.{start}", phase) for phase in (start, *ends)]
+    named += [(key, phase) for key in _TIMES for phase in getattr(table, key)]
+    if table.on_stalled is not None:
+        named.append(("on_stalled", table.on_stalled))
     for key, phase in named:
         if phase not in table.phases:
             there = ", ".join(table.phases)
@@ -185,3 +210,23 @@ def _unreached_phases(kind: str, table: Table) -> Iterator[str]:
     for phase in table.phases:
         if phase not in reached:
             yield f"{kind}.transitions: nothing leads to {phase}; add a step to it or begin in it"
+
+
+def _wrong_times(kind: str, table: Table) -> Iterator[str]:
+    for key in _TIMES:
+        for phase, time in getattr(table, key).items():
+            if time == 0:
+                yield f"{kind}.{key}.{phase}: 0 is too short; remove the line for no limit at all"
+    for phase in table.stalled:
+        if phase in table.terminal:
+            yield f"{kind}.stalled.{phase}: nothing is to come after a terminal phase; remove it"
+    if table.on_stalled is None:
+        return
+    if not table.stalled:
+        yield f"{kind}.on_stalled: no phase has a limit; give one in {kind}.stalled, or remove it"
+    for phase in table.stalled:
+        if table.on_stalled not in table.transitions.get(phase, ()):
+            yield (
+                f"{kind}.on_stalled: {phase} -> {table.on_stalled} is no step of "
+                f"{kind}.transitions; add it, or take {phase} out of {kind}.stalled"
+            )

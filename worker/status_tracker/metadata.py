@@ -108,11 +108,12 @@ async def ensure_deployment(
     partitions: int,
     layout: Layout | Literal["auto"],
     rules: Rules,
+    old_rules: Rules | None = None,
     known: Deployment | None = None,
 ) -> Deployment:
     """Check a deployment against its `meta` key; create it, by these rules, where there is none.
 
-    One of the first release is taken over, by these rules. What was lost is written back, as far
+    One of the first release is taken over, by `old_rules`. What was lost is written back, as far
     as it is known. `auto` takes the layout that the deployment was created with, and creates one
     with the layout that suits the server.
 
@@ -130,6 +131,8 @@ async def ensure_deployment(
     suited = {"layout": "cluster" if is_cluster else "single"}
     fields = await _read(client, key)
     _compare(key, wanted, fields)
+    if fields.get("version") == FIRST_VERSION and old_rules is not None:
+        rules = old_rules
     while lacking := _lacking(key, fields, rules, known):
         lost = await _lost_rules(client, key, prefix, partitions, known)
         seen, fields = fields, await _read(client, key)

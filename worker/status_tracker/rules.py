@@ -48,11 +48,14 @@ class _Limits(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 _PHASES = 'a list of phases: ["pending", "waiting"]'
+_TIMES = 'a table of phases, each with a duration: running = "5m"'
 _STEPS = 'a table of phases, each with those that follow it: pending = ["waiting", "failed"]'
 
 _FORMS: dict[str, str] = {
     **dict.fromkeys(("phases", "initial", "success", "terminal", "settled"), _PHASES),
     **dict.fromkeys(("transitions", "retries", "restarts"), _STEPS),
+    **dict.fromkeys(("stalled", "retention"), _TIMES),
+    "on_stalled": 'a phase: "failed"',
     "max_retries": "a whole number, at least 0",
     "history": f"a whole number from 0 to {MOST_HISTORY}",
     "max_clock_skew": f"a duration: {Milliseconds.examples}",
@@ -103,6 +106,15 @@ def parse_rules(found: Mapping[str, Any]) -> Rules:
         history=limits.history,
         kinds={kind: lifecycle(table) for kind, table in tables.items()},
     )
+
+
+def without_times(rules: Rules) -> Rules:
+    """Return rules by which nothing happens by itself: no entity is ever stalled or taken away."""
+    kinds = {
+        kind: msgspec.structs.replace(each, stalled={}, on_stalled=None, retention={})
+        for kind, each in rules.kinds.items()
+    }
+    return msgspec.structs.replace(rules, kinds=kinds)
 
 
 def rules_json(rules: Rules) -> str:
@@ -160,7 +172,10 @@ def _flat(rules: Rules) -> dict[str, Any]:
             flat[key] = value
         for name, held in table.items():
             steps = held if isinstance(held, dict) else {}
-            flat |= {f"{key}.{name}.{start}": sorted(ends) for start, ends in steps.items()}
+            flat |= {
+                f"{key}.{name}.{start}": sorted(ends) if isinstance(ends, list) else ends
+                for start, ends in steps.items()
+            }
             if held is not steps:
                 flat[f"{key}.{name}"] = held
     return flat

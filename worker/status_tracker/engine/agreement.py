@@ -87,9 +87,10 @@ async def agree(
     partitions: int,
     layout: Layout | Literal["auto"],
     rules: Rules,
+    old_rules: Rules,
 ) -> Agreement:
     """Connect to a deployment; raises what `ensure_deployment` raises."""
     known = await ensure_deployment(
-        client, prefix, partitions=partitions, layout=layout, rules=rules
+        client, prefix, partitions=partitions, layout=layout, rules=rules, old_rules=old_rules
     )
     return Agreement(client, known, rules)
