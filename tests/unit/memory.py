@@ -46,6 +46,7 @@ class MemoryStore:
         self.corrupt: dict[tuple[str, str], Corrupt] = {}
         self.phases: dict[str, dict[str, float]] = {}
         self.counts: dict[str, dict[str, int]] = {}
+        self.marks: dict[str, set[str]] = {}
         self.changes: list[object] = []
         self.histories: dict[str, list[object]] = {}
         self.rejected: list[tuple[str, str, bytes]] = []
@@ -60,7 +61,7 @@ class MemoryStore:
     def _share(self, other: "MemoryStore") -> None:
         """Have all keys in common but the stream and the hash."""
         self.statuses, self.corrupt = other.statuses, other.corrupt
-        self.phases, self.counts = other.phases, other.counts
+        self.phases, self.counts, self.marks = other.phases, other.counts, other.marks
         self.changes, self.histories = other.changes, other.histories
         self.rejected, self.forwards = other.rejected, other.forwards
 
@@ -148,6 +149,7 @@ class MemoryStore:
         counts, rest = keys[: batch.counts], keys[batch.counts :]
         statuses, rest = rest[: len(batch.expected)], rest[len(batch.expected) :]
         phases, rest = rest[: len(batch.phases)], rest[len(batch.phases) :]
+        marks, rest = rest[: len(batch.marks)], rest[len(batch.marks) :]
         histories, forwards = rest[: len(batch.histories)], rest[len(batch.histories) :]
         taken = {OWN.status(*entity) for entity in self.corrupt}
         for key, expected in zip(statuses, batch.expected, strict=True):
@@ -164,6 +166,8 @@ class MemoryStore:
                 del ids[entity_id]
             ids |= zip(moves.entered[1::2], map(float, moves.entered[::2]), strict=True)
             self.counts.setdefault(counts[moves.counts - 1], {})[moves.phase] = len(ids)
+        for key, gone in zip(marks, batch.marks, strict=True):
+            self.marks.setdefault(key, set()).difference_update(gone)
         data = [each if isinstance(each, bytes) else each.encode() for each in raw]
         for entry, kept in zip(batch.rejected, data, strict=False):
             self.rejected.append((entry["reason"], entry["id"], kept))

@@ -33,6 +33,7 @@ ROOMS = [
     ["metadata"],
     ["client"],
     ["engine"],
+    ["maintenance"],
     ["monitoring"],
     ["settings", "signals", "embedded", "app"],
     ["testing"],

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 
-from status_tracker.cancellation import unless_stopped
+from status_tracker.cancellation import together, unless_stopped
 from status_tracker.connection.client import UNAVAILABLE, Client
 from status_tracker.connection.url import reach, without_secrets
 from status_tracker.engine.agreement import Agreement, agree
@@ -19,6 +19,10 @@ from status_tracker.engine.partition import Partition, Totals
 from status_tracker.engine.statuses import StatusCache
 from status_tracker.engine.store import Store
 from status_tracker.errors import ConfigError
+from status_tracker.maintenance.retention import Retention
+from status_tracker.maintenance.stalled import Stalled
+from status_tracker.maintenance.trimming import Trimming
+from status_tracker.maintenance.upkeep import Policy, Upkeep
 from status_tracker.metadata import Deployment
 from status_tracker.rules import Rules, differences, in_words, load_rules, without_times
 from status_tracker.settings import Settings, default_file
@@ -70,8 +74,9 @@ class Worker:
         log.info("worker %s: %s at %s", self.name, agreement.known.keys.prefix, self._server)
         common = self._common(client, agreement)
         fleet = self._fleet(client, agreement, common)
+        upkeep = self._upkeep(client, agreement, fleet)
         try:
-            await unless_stopped(fleet.run(), self._stop)
+            await unless_stopped(together([fleet.run(), upkeep.run()]), self._stop)
         finally:
             try:
                 await fleet.shut_down()
@@ -151,6 +156,25 @@ class Worker:
             heartbeat=settings.heartbeat,
             sole=self._sole,
         )
+
+    def _upkeep(self, client: Client, agreement: Agreement, fleet: Fleet) -> Upkeep:
+        settings = self._settings
+
+        def deployment() -> Deployment:
+            return agreement.known
+
+        policies: list[Policy] = [
+            Stalled(client, deployment, fleet.owned, owner=self.name),
+            Retention(client, deployment, fleet.owned),
+            Trimming(
+                client,
+                deployment,
+                fleet.owned,
+                retention=settings.events_retention,
+                group_retention=settings.events_retention_for_groups,
+            ),
+        ]
+        return Upkeep(client, policies, self._backoff, key=agreement.known.keys.meta)
 
     def _partition(
         self, client: Client, agreement: Agreement, number: int, common: Common | None

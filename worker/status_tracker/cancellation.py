@@ -28,6 +28,18 @@ async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T
     return None if working.cancelled() and stop.is_set() else working.result()
 
 
+async def together(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Work until all have ended, or one fails; then end the others, and raise what it raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        await cancelled(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
+
+
 async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks until all have ended; what they raise is theirs to tell.
 

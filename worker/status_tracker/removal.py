@@ -1,7 +1,8 @@
-"""From the value of an entry's field `remove` to which entities it takes away. Pure."""
+"""Between which entities are taken away and the value of an entry's field `remove`. Pure."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Annotated
 
 import msgspec
@@ -37,7 +38,16 @@ class Removable(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
 
 
 _Removables = Annotated[list[Removable], Meta(max_length=MOST)]
+_encode = msgspec.json.Encoder().encode
 _decode: Callable[[bytes], list[Removable]] = msgspec.json.Decoder(_Removables).decode
+
+
+def encode_removal(removables: Sequence[Removable], max_event_bytes: int) -> bytes | None:
+    """Return an entry for as many of these as fit, from the first one on; None where none does."""
+    texts = [_encode(each) for each in removables]
+    sizes = accumulate(len(text) + 1 for text in texts)
+    fitting = [text for text, size in zip(texts, sizes, strict=True) if size < max_event_bytes]
+    return b"[" + b",".join(fitting) + b"]" if fitting else None
 
 
 def decode_removal(

@@ -32,6 +32,9 @@ LONGEST_LEASE = 24 * 3_600_000
 HEARTBEATS_PER_LEASE = 3
 """A lease must outlive a heartbeat that is lost, and the one after it that is late."""
 
+SHORTEST_EVENTS_RETENTION = 1000
+"""Milliseconds. Producers that lost a connection look for what they added in the stream."""
+
 LONGEST_LINGER = 1000
 """Milliseconds: beyond that, nobody saves anything, and a batch may grow too large to be one."""
 
@@ -80,6 +83,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     live_bytes: Bytes
     max_changes: _EntriesKept
     max_rejected: _EntriesKept
+    events_retention: Milliseconds
+    events_retention_for_groups: Milliseconds
     log_level: Literal["debug", "info", "warning", "error"]
 
 
@@ -118,6 +123,10 @@ def load_settings(
     _check_lease(settings["lease_ttl"], settings["heartbeat"])
     if settings["linger"] > LONGEST_LINGER:
         raise ConfigError(f"linger: {settings['linger']} ms is too long: write at most 1s")
+    if settings["events_retention"] < SHORTEST_EVENTS_RETENTION:
+        raise ConfigError(
+            f"events_retention: {settings['events_retention']} ms is too short: write at least 1s"
+        )
     return Settings(**settings)
 
 

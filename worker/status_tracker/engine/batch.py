@@ -11,6 +11,7 @@ from typing import NamedTuple
 from msgspec import Struct, field
 
 from status_tracker.decode import FROM, Decoder, Entry, find_data, invalid_id
+from status_tracker.engine.heard import Heard
 from status_tracker.engine.statuses import Effects, StatusCache, Statuses
 from status_tracker.fold import DUPLICATE, Corrupt, Fold, Outcome
 from status_tracker.keys import partition_of
@@ -86,6 +87,8 @@ class Batch(Struct):
     duplicates: int = 0
     removed: dict[tuple[str, str], Removed] = field(default_factory=dict)
     """By kind and id, the entities that are taken away. Such a batch has nothing else."""
+    marked: dict[str, list[str]] = field(default_factory=dict)
+    """By kind, the entities in it that are marked as stalled, or may be: they are not any more."""
 
     @property
     def forwarded(self) -> int:
@@ -113,8 +116,17 @@ class _Place(NamedTuple):
 class BatchBuilder:
     """Decodes and folds the entries of one partition, read by read, into the current batch."""
 
-    def __init__(self, deployment: Deployment, cache: StatusCache, *, number: int) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        cache: StatusCache,
+        *,
+        number: int,
+        heard: Heard | None = None,
+    ) -> None:
+        """Begin with nothing; `heard` is what is known of before."""
         self.deployment: Deployment = deployment
+        self.heard: Heard = heard or Heard()
         self._cache = cache
         self._stream = deployment.keys.events(number)
         self._number = number
@@ -132,6 +144,7 @@ class BatchBuilder:
             self._go_by(deployment.rules)
         self.deployment = deployment
         self._cache.restart(deployment.rules)
+        self.heard.attach(cursor, deployment.rules)
         self.batch = self._empty(cursor)
 
     def _go_by(self, rules: Rules) -> None:
@@ -237,12 +250,14 @@ class BatchBuilder:
         """Return the current batch, to be committed, and go on with the next one."""
         batch = self.batch
         self._cache.advance(batch.effects)
+        batch.marked = self.heard.closed(batch.effects, batch.removed)
         self.batch = self._empty(batch.cursor)
         self._pessimistic = max(self._pessimistic - 1, 0)
         return batch
 
     def committed(self, batch: Batch) -> None:
         """Let go of the statuses that need not be kept once a batch is committed."""
+        self.heard.note(batch.cursor, batch.effects, batch.removed, batch.marked)
         self._cache.remove(batch.removed)
         self._cache.evict(batch.effects, self.batch.effects)
 

@@ -57,6 +57,10 @@ def commit_call(
         phases, counts = _left(first.removed, own)
         # Whatever the rules keep now, there may be one from before.
         histories = {own.history(*entity): [] for entity in first.removed}
+    marks: dict[str, list[str]] = defaultdict(list)
+    for batch in batches:
+        for kind, ids in batch.marked.items():
+            marks[own.stalled(kind)] += ids
     payload = Payload(
         partitions=[
             Step(batch.read_from, batch.cursor, str(batch.revision), _totals(batch))
@@ -66,6 +70,7 @@ def commit_call(
         documents=_texts(after),
         expected=expected,
         phases=list(phases.values()),
+        marks=list(marks.values()),
         changes=_texts(changes) or _removal(first.removed),
         removes=bool(first.removed),
         histories=[places[-first.history :] for places in histories.values()],
@@ -90,6 +95,7 @@ def commit_call(
         counts=counts,
         statuses=status_keys,
         phases=list(phases),
+        marks=list(marks),
         histories=list(histories),
         forwards=list(forwards),
         group=GROUP,

@@ -19,6 +19,7 @@ from status_tracker.connection.client import UNAVAILABLE
 from status_tracker.engine.agreement import Agreement
 from status_tracker.engine.assignment import assign
 from status_tracker.engine.backoff import Backoff
+from status_tracker.engine.heard import Heard
 from status_tracker.engine.leases import Leases
 from status_tracker.engine.partition import Partition
 
@@ -61,6 +62,11 @@ class _Owned:
         self.stopping = True
         self._cancel_timer()
         self._partition.stop()
+
+    @property
+    def heard(self) -> Heard:
+        """When its entities were last heard of."""
+        return self._partition.heard
 
     def revise(self) -> None:
         """Go by the rules that are in force now."""
@@ -107,6 +113,10 @@ class Fleet:
         self._loops: list[asyncio.Task[None]] = []
         self._expects_namesake = not sole
         self._said: tuple[object, ...] = ()
+
+    def owned(self) -> dict[int, Heard]:
+        """Return, by the numbers of this worker's partitions, when their entities were heard of."""
+        return {number: each.heard for number, each in self._owned.items() if not each.stopping}
 
     async def run(self) -> None:
         """Keep this worker's share of the partitions at work; `shut_down` is to follow.

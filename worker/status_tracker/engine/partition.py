@@ -17,6 +17,7 @@ from status_tracker.connection.client import UNAVAILABLE
 from status_tracker.engine.backoff import Backoff
 from status_tracker.engine.batch import Batch, BatchBuilder, Wanted
 from status_tracker.engine.common import Common, Member, RefusedTogetherError
+from status_tracker.engine.heard import Heard
 from status_tracker.engine.limits import Limits
 from status_tracker.engine.partition_log import PartitionLog
 from status_tracker.engine.reader import BLOCK, Read, Reader, Stream, pieces
@@ -120,6 +121,11 @@ class Partition:
         self._careful_until = float("-inf")
         self._member: Member | None = None
 
+    @property
+    def heard(self) -> Heard:
+        """When its entities were last heard of."""
+        return self._builder.heard
+
     def stop(self) -> None:
         """Let `run` return when the current batch is committed; at once where there is none."""
         self._stop.set()
@@ -166,6 +172,8 @@ class Partition:
             except CursorMovedError as error:
                 self._log.moved(error.cursor)
             except UNAVAILABLE as error:
+                # Who could not be heard of meanwhile is not to be taken for silent.
+                self.heard.begin_anew()
                 self._reader.failed()
                 self._limits.shrink()
                 await self._backoff.wait(self._name, error, self._wake)

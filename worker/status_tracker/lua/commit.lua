@@ -8,6 +8,7 @@
 -- then    batch.counts     hashes: phase → how many
 -- then    one status key for each of batch.documents
 -- then    one sorted set for each of batch.phases
+-- then    one sorted set for each of batch.marks
 -- then    one list for each of batch.histories
 -- then    one stream for each of batch.forwards
 --
@@ -24,6 +25,7 @@
 --   expected               what each status key must still hold; '' where there must be none
 --   phases                 per sorted set: {entered = {score, id, …}, left = {id, …}, counts = which of
 --                          the hashes has its size, phase = in which field}
+--   marks                  per sorted set: ids that are not stalled any more
 --   changes                documents for the change feed
 --   removes                whether the status keys and the lists are deleted, each status as expected: there
 --                          are no documents then, and the only change is in the field `removed`
@@ -55,7 +57,8 @@ local first_partition = 2  -- each index is one before the first
 local first_counts = first_partition + 2 * #batch.partitions
 local first_status = first_counts + batch.counts
 local first_phase = first_status + #batch.expected
-local first_history = first_phase + #batch.phases
+local first_mark = first_phase + #batch.phases
+local first_history = first_mark + #batch.marks
 local first_forward = first_history + #batch.histories
 local first_raw = 2
 
@@ -131,10 +134,10 @@ local function changed_status()
   end
 end
 
--- The size of each phase's set; else what refuses the commit.
+-- The size of each phase's set, then of each set of marks; else what refuses the commit.
 local function held_sizes()
   local sizes = {}
-  for i = 1, #batch.phases do
+  for i = 1, #batch.phases + #batch.marks do
     local set, refused = KEYS[first_phase + i], nil
     sizes[i], refused = try('zset', set, 'ZCARD', set)
     if refused then return nil, refused end
@@ -176,6 +179,7 @@ local function forbidden()
     needs({'ZADD', KEYS[first_phase + 1], 0, ''})
     needs({'HSET', KEYS[first_counts + 1], '', ''})
   end
+  for i = 1, #batch.marks do needs({'ZREM', KEYS[first_mark + i], ''}) end
   if batch.removes then
     needs({'DEL', KEYS[first_status + 1], KEYS[first_history + 1]})
   elseif #batch.histories > 0 then
@@ -278,6 +282,12 @@ local function write_phases(sizes)
   for i = 1, batch.counts do redis.call('HSET', KEYS[first_counts + i], unpack(counts[i])) end
 end
 
+local function clear_marks(sizes)
+  for i = 1, #batch.marks do
+    if sizes[#batch.phases + i] > 0 then in_chunks('ZREM', KEYS[first_mark + i], batch.marks[i]) end
+  end
+end
+
 local function write_rejected()
   if #batch.rejected == 0 then return 0 end
   for i = 1, #batch.rejected do
@@ -337,6 +347,7 @@ for i = 2, #batch.changes do add_change(i) end
 trim_histories(lengths)
 write_statuses()
 write_phases(sizes)
+clear_marks(sizes)
 local dropped = write_rejected()
 write_forwards()
 write_partitions(held, dropped)

@@ -65,6 +65,7 @@ class Payload(Struct):
     documents: list[str]
     expected: list[str]
     phases: list[PhaseMoves]
+    marks: list[list[str]]
     changes: list[str]
     removes: bool
     histories: list[list[int]]
@@ -90,6 +91,7 @@ def call(
     counts: Sequence[str],
     statuses: Sequence[str],
     phases: Sequence[str],
+    marks: Sequence[str],
     histories: Sequence[str],
     forwards: Sequence[str],
     group: str,
@@ -101,7 +103,7 @@ def call(
     `partitions` are each one's hash and stream, `raw` the bytes of what is not applied here.
     """
     keys = [changes, rejected, *chain.from_iterable(partitions), *counts]
-    keys += [*statuses, *phases, *histories, *forwards]
+    keys += [*statuses, *phases, *marks, *histories, *forwards]
     return Call(keys, [group, _encode(payload), *raw])
 
 

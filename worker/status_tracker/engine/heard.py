@@ -1,0 +1,109 @@
+"""What the owner of a partition remembers of silence: who was heard of late, and who is marked.
+
+Pure: it is told of each commit. `maintenance/stalled.py` judges by it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from status_tracker.engine.statuses import Effects
+from status_tracker.rules import Rules
+from status_tracker.units import Milliseconds
+
+LATE = 1_000
+"""Milliseconds from an update's own time to its entry's, from which on the latter is remembered."""
+
+
+class Heard:
+    """When the entities of one partition were last heard of.
+
+    Mostly their `updatedAt` tells. Only of those whose updates are late, for their producer's clock
+    is behind or the worker was, it is remembered. Times are milliseconds by the server's clock.
+    """
+
+    def __init__(self) -> None:
+        self.cursor: str = ""
+        """The ID of the last entry whose commit is in all this."""
+        self._limits: Mapping[str, Mapping[str, Milliseconds]] = {}
+        self._late_by = LATE
+        self.is_committing: bool = False
+        """Whether a batch was closed whose commit is not in all this."""
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget everything: updates may have come, or could not come, that are not known here."""
+        self.era: object = object()
+        """Another one whenever something was forgotten."""
+        self.since: int | None = None
+        """From when on all is known; None until somebody says what time it is."""
+        self.horizon: float = 0
+        """Who changes phase with an `updatedAt` before this is looked at, too."""
+        self.late: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        """By kind: when the last update came of those whose `updatedAt` does not tell."""
+        self.again: defaultdict[str, set[str]] = defaultdict(set)
+        """By kind: who is to be looked at, for nothing in the index tells of it."""
+        self.marks: dict[str, set[str]] | None = None
+        """By kind, who is marked; None until that was read. Then others may be in it, too."""
+
+    def attach(self, cursor: str, rules: Rules) -> None:
+        """Go on from a cursor: with what is known, where that is where the last commit ended."""
+        limits = {kind: each.stalled for kind, each in rules.kinds.items() if each.stalled}
+        if cursor != self.cursor or limits != self._limits:
+            self.begin_anew()
+        self.cursor = cursor
+        self.is_committing = False
+        self._limits = limits
+        times = [time for of_kind in limits.values() for time in of_kind.values()]
+        self._late_by = min([LATE, *(time // 2 for time in times)])
+
+    def closed(
+        self, effects: Mapping[str, Effects], removed: Iterable[tuple[str, str]]
+    ) -> dict[str, list[str]]:
+        """Return, by kind, those of a batch's entities that are marked, or may be."""
+        self.is_committing = True
+        kinds: Mapping[str, set[str] | None] = dict.fromkeys(self._limits)
+        if self.marks is not None:
+            kinds = {kind: marked for kind, marked in self.marks.items() if marked}
+        found: dict[str, list[str]] = {}
+        for kind, marked in kinds.items():
+            ids = {each for of_kind, each in removed if of_kind == kind}
+            if kind in effects:
+                ids |= effects[kind].after.keys()
+            if marked is not None:
+                ids &= marked
+            if ids:
+                found[kind] = sorted(ids)
+        return found
+
+    def note(
+        self,
+        cursor: str,
+        effects: Mapping[str, Effects],
+        removed: Iterable[tuple[str, str]],
+        marked: Mapping[str, Iterable[str]],
+    ) -> None:
+        """Take in what was committed, and whose marks went with it."""
+        self.cursor = cursor
+        self.is_committing = False
+        came = int(cursor.partition("-")[0])
+        known_by = max(came - self._late_by, self.horizon)
+        for kind, limits in self._limits.items():
+            if kind not in effects:
+                continue
+            after, late = effects[kind].after, self.late[kind]
+            for entity_id in late.keys() & after.keys():
+                del late[entity_id]
+            found = {
+                entity_id: came
+                for entity_id, status in after.items()
+                if status.updated_at < known_by and status.phase in limits
+            }
+            if found:
+                late |= found
+                self.again[kind] |= found.keys()
+        for kind, entity_id in removed:
+            self.late[kind].pop(entity_id, None)
+        if self.marks is not None:
+            for kind, ids in marked.items():
+                self.marks.get(kind, set()).difference_update(ids)
+                self.again[kind].update(ids)

@@ -1,0 +1,131 @@
+"""Taking away what has been in its phase for long enough: `remove` entries, as anybody may add.
+
+It goes by the score in the phase's set. Each entry names time and phase of the statuses, so what
+changes before it is applied stays. Two owners at once add two entries, of which one does nothing.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+
+from status_tracker.client.feed import id_parts
+from status_tracker.connection.client import Client, Command, checked
+from status_tracker.engine.heard import Heard
+from status_tracker.keys import partition_of
+from status_tracker.maintenance.index import Share, members, shares, statuses
+from status_tracker.metadata import Deployment
+from status_tracker.removal import Removable, encode_removal
+from status_tracker.text import decoded
+
+AT_ONCE = 500
+"""Entities of one entry: its commit deletes as many statuses and histories in one step."""
+
+MOST_PAGES = 4
+"""Of one set in a look."""
+
+LONGEST_PAUSE = 30.0
+SHORTEST_PAUSE = 0.2
+"""Seconds between two looks; between these, a tenth of the shortest time after which one goes."""
+
+Due = dict[int, list[Removable]]
+"""Number of the partition → what is to be taken away there."""
+
+
+class Retention:
+    """Adds `remove` entries to the streams of this worker's partitions."""
+
+    name: str = "retention"
+
+    def __init__(
+        self,
+        client: Client,
+        deployment: Callable[[], Deployment],
+        owned: Callable[[], Mapping[int, Heard]],
+    ) -> None:
+        self._client = client
+        self._deployment = deployment
+        self._owned = owned
+        # Of each partition the entry that is still to be applied, and in which era it was added.
+        self._added: dict[int, tuple[object, str]] = {}
+        # Of each set the rank to go on from: what is before it is other workers'.
+        self._ranks: dict[str, int] = {}
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next look, where nothing is left to do."""
+        kinds = self._deployment().rules.kinds.values()
+        times = [time for each in kinds for time in each.retention.values()]
+        return max(min([time / 10_000 for time in times], default=LONGEST_PAUSE), SHORTEST_PAUSE)
+
+    async def look(self, now: int) -> bool:
+        """Take away what is due at a time, in milliseconds; tell whether there may be more."""
+        deployment, owned = self._deployment(), self._owned()
+        self._added = {
+            number: added
+            for number, added in self._added.items()
+            if number in owned and _is_unread(owned[number], *added)
+        }
+        due: Due = defaultdict(list)
+        for share in shares(deployment, owned.keys() - self._added.keys()):
+            for kind, lifecycle in deployment.rules.kinds.items():
+                for phase, time in lifecycle.retention.items():
+                    await self._find(deployment, share, (kind, phase), now - time, due)
+        await self._add(deployment, owned, due)
+        return bool(self._added or self._ranks)
+
+    async def _find(
+        self, deployment: Deployment, share: Share, phase: tuple[str, str], until: int, due: Due
+    ) -> None:
+        """Add to what is due who has been in a phase since a time, or for longer."""
+        kind, name = phase
+        key = share.own.phase(kind, name)
+        rank = self._ranks.pop(key, 0)
+        pages = 0
+        found = False
+        async for page in members(self._client, key, rank=rank, until=until):
+            homes = [(partition_of(each, deployment.partitions), each) for each, _ in page]
+            ours = [
+                (number, entity_id)
+                for number, entity_id in homes
+                if number in share.numbers and len(due[number]) < AT_ONCE
+            ]
+            entities = [(kind, entity_id) for _, entity_id in ours]
+            held = await statuses(self._client, share.own, entities)
+            for number, entity_id in ours:
+                status = held[kind, entity_id]
+                # Who left the phase meanwhile stays.
+                if status is not None and status.phase == name:
+                    found = True
+                    due[number].append(Removable(kind, entity_id, status.updated_at, name))
+            pages += 1
+            rank += len(page)
+            if all(len(due[number]) >= AT_ONCE for number in share.numbers):
+                return
+            if pages == MOST_PAGES:
+                if not found:
+                    self._ranks[key] = rank
+                return
+
+    async def _add(
+        self, deployment: Deployment, owned: Mapping[int, Heard], due: Mapping[int, list[Removable]]
+    ) -> None:
+        """Add one entry to the stream of each partition; the next one once that is applied."""
+        most = deployment.rules.max_event_bytes
+        numbers: list[int] = []
+        commands: list[Command] = []
+        for number, some in due.items():
+            data = encode_removal(some[:AT_ONCE], most)
+            if data is not None:
+                numbers.append(number)
+                # Where there is no stream, the owner creates it, with its group.
+                add = "XADD", deployment.keys.events(number), "NOMKSTREAM"
+                commands.append((*add, "*", "remove", data))
+        if not commands:
+            return
+        replies = checked(await self._client.execute_all(commands))
+        for number, entry_id in zip(numbers, replies, strict=True):
+            if entry_id is not None and number in owned:
+                self._added[number] = owned[number].era, decoded(entry_id)
+
+
+def _is_unread(heard: Heard, era: object, entry_id: str) -> bool:
+    return heard.era is era and id_parts(heard.cursor) < id_parts(entry_id)

@@ -1,0 +1,80 @@
+"""Taking away entries that were applied and are old; never an unread one.
+
+The script goes by the keys alone: it does not matter who calls it, or who owns the partition.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+
+from status_tracker.connection.client import Client
+from status_tracker.engine.notices import Notice
+from status_tracker.keys import GROUP
+from status_tracker.lua.trim import trim
+from status_tracker.metadata import Deployment
+
+log: logging.Logger = logging.getLogger(__name__)
+
+AT_ONCE = 10_000
+"""Entries that one call takes away, about: it takes the server a millisecond or two."""
+
+LONGEST_PAUSE = 60.0
+SHORTEST_PAUSE = 0.2
+"""Seconds between two looks; between these, a tenth of the time for which entries are kept."""
+
+
+class Trimming:
+    """Trims the streams of this worker's partitions."""
+
+    name: str = "trimming"
+
+    def __init__(
+        self,
+        client: Client,
+        deployment: Callable[[], Deployment],
+        owned: Callable[[], Iterable[int]],
+        *,
+        retention: int,
+        group_retention: int,
+    ) -> None:
+        """Keep applied entries for `retention` ms, those others have not read for the other."""
+        self._client = client
+        self._deployment = deployment
+        self._owned = owned
+        self._retention = retention
+        self._group_retention = max(retention, group_retention)
+        self._lagging = Notice()
+        self.trimmed: int = 0
+        """Entries that were taken away since the start."""
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next look, where nothing is left to do."""
+        return max(min(self._retention / 10_000, LONGEST_PAUSE), SHORTEST_PAUSE)
+
+    async def look(self, now: int) -> bool:
+        """Take away what is old at a time, in milliseconds; tell whether there may be more."""
+        keys = self._deployment().keys
+        more = False
+        for number in list(self._owned()):
+            own = keys.partition(number)
+            found = await trim(
+                self._client,
+                partition=own.partition,
+                events=own.events,
+                group=GROUP,
+                before=now - self._retention,
+                held=now - self._group_retention,
+                most=AT_ONCE,
+            )
+            more = more or found.entries > 0
+            self.trimmed += found.entries
+            if found.lagging:
+                self._lagging.add([f"{found.lagging} of {own.events}"])
+        for group in self._lagging.take():
+            log.warning(
+                "old entries are kept for the consumer group %s, which has not read or "
+                "acknowledged them: at most for events_retention_for_groups; XGROUP DESTROY it if "
+                "nobody needs it",
+                group,
+            )
+        return more
