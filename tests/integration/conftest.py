@@ -7,6 +7,7 @@ import pytest
 from status_tracker.connection.url import connect
 from status_tracker.testing.line import Line
 
+from tests.integration.maintaining import MakeOwner, Owner
 from tests.line import deployed, server_line
 from tests.publishing import Publisher
 from tests.servers import Redis, Server
@@ -33,3 +34,11 @@ def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
 def published(request: pytest.FixtureRequest, redis_client: Redis) -> Publisher:
     """A deployment of each layout, empty."""
     return Publisher(redis_client, deployed(layout=request.param, partitions=4))
+
+
+@pytest.fixture
+async def owner(server: Server, redis_client: Redis) -> AsyncIterator[MakeOwner]:
+    """Make an owner of partitions, by rules."""
+    client = connect(server.url)
+    yield partial(Owner, client, redis_client)
+    await client.close()

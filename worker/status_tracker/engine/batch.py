@@ -250,7 +250,8 @@ class BatchBuilder:
         """Return the current batch, to be committed, and go on with the next one."""
         batch = self.batch
         self._cache.advance(batch.effects)
-        batch.marked = self.heard.closed(batch.effects, batch.removed)
+        if batch.entries:
+            batch.marked = self.heard.closed(batch.effects, batch.removed)
         self.batch = self._empty(batch.cursor)
         self._pessimistic = max(self._pessimistic - 1, 0)
         return batch

@@ -1,0 +1,74 @@
+"""Entries whose time a test gives, and owners whose partitions it drives step by step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from status_tracker.connection.client import Client
+from status_tracker.engine.heard import Heard
+from status_tracker.keys import partition_of
+from status_tracker.metadata import Deployment
+from status_tracker.rules import Rules, parse_rules, rules_json
+from status_tracker.testing.line import Line
+
+from tests.line import RULES, deployed, server_line
+from tests.servers import Redis
+
+SECOND = 1_000
+T0 = 1_700_000_000_000
+"""When these tests begin."""
+PARTITIONS = 4
+
+
+def rules_of_task(**changes: Any) -> Rules:
+    """Return the shipped rules with some keys of `[task]` changed."""
+    found = msgspec.json.decode(rules_json(RULES))
+    found["task"] |= changes
+    return parse_rules(found)
+
+
+class Owner:
+    """A worker that owns some partitions; its time is what the test says."""
+
+    def __init__(self, client: Client, direct: Redis, rules: Rules, *numbers: int) -> None:
+        self.client = client
+        self.deployment: Deployment = deployed(rules, partitions=PARTITIONS)
+        self.lines: dict[int, Line] = {
+            number: server_line(client, number, rules=rules) for number in numbers
+        }
+        self._direct = direct
+
+    def heard(self) -> dict[int, Heard]:
+        """Return what the policies know of the partitions."""
+        return {number: line.builder.heard for number, line in self.lines.items()}
+
+    def known(self) -> Deployment:
+        """Return the deployment, for the policies."""
+        return self.deployment
+
+    async def attach(self) -> None:
+        """Take the partitions over."""
+        for line in self.lines.values():
+            await line.attach()
+
+    async def apply(self) -> None:
+        """Apply all that is unread."""
+        for line in self.lines.values():
+            while (await line.turn()).entries:
+                pass
+
+    async def say(self, at: int, entity_id: str, *phases: str, **fields: Any) -> None:
+        """Have updates come at a time, with that time unless they give another one; apply them."""
+        self.add(at, entity_id, *phases, **fields)
+        await self.apply()
+
+    def add(self, at: int, entity_id: str, *phases: str, **fields: Any) -> None:
+        """Have updates come at a time."""
+        number = partition_of(entity_id, PARTITIONS)
+        for phase in phases:
+            update = {"kind": "task", "id": entity_id, "phase": phase, "updatedAt": at, **fields}
+            data = msgspec.json.encode(update)
+            self._direct.xadd(f"status:events:{{{number}}}", {"data": data}, id=f"{at}-*")
+
+
+MakeOwner = Callable[..., Owner]
