@@ -108,6 +108,26 @@ async def test_a_change_of_phase(client: Client, line: MakeLine, redis_client: R
     )
 
 
+async def test_marks(client: Client, line: MakeLine, redis_client: Redis) -> None:
+    """A set of marks is looked at and written only where somebody in the batch is marked in it.
+
+    Until the marks are known, it is looked at in each commit.
+    """
+    one, entities = line(), [id_in(0, prefix=f"e{number}") for number in range(3)]
+    await started(one, redis_client, *entities)
+    one.builder.heard.marks = {"task": {*entities[:2], "elsewhere"}}
+    redis_client.zadd("status:stalled:task", dict.fromkeys([*entities[:2], "elsewhere"], NOW))
+    fill(redis_client, one.own.events, update(entities[2], "running", NOW + 9))
+    assert await calls(client, redis_client, [await one.fold()], one) == PROGRESS
+    fill(redis_client, one.own.events, *(update(each, "running", NOW + 9) for each in entities[:2]))
+    assert await calls(client, redis_client, [await one.fold()], one) == PROGRESS + PER_SET
+    assert redis_client.zrange("status:stalled:task", 0, -1) == ["elsewhere"]
+    redis_client.delete("status:stalled:task")
+    one.builder.heard.marks = None
+    fill(redis_client, one.own.events, update(entities[0], "running", NOW + 19))
+    assert await calls(client, redis_client, [await one.fold()], one) == PROGRESS + 1
+
+
 async def test_two_kinds(client: Client, line: MakeLine, redis_client: Redis) -> None:
     """Another kind has a hash of counts of its own."""
     one, task, asset = line(), id_in(0), id_in(0, prefix="asset")

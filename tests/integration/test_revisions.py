@@ -28,6 +28,8 @@ WITHOUT_WAITING = with_task(
     transitions={"pending": ["running"], "running": ["completed", "failed"]},
     retries={"failed": ["pending"]},
     restarts={},
+    stalled={},
+    retention={},
 )
 
 

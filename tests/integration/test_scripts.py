@@ -14,8 +14,10 @@ from status_tracker.engine.leases import Leases
 from status_tracker.keys import Keys
 from status_tracker.lua.amend import amend
 from status_tracker.lua.commit import CursorMovedError, StatusChangedError
+from status_tracker.lua.mark import mark
 from status_tracker.lua.read import read
 from status_tracker.lua.take_over import take_over
+from status_tracker.lua.trim import trim
 from status_tracker.testing.line import Line
 
 from tests.events import NOW, id_in, update
@@ -35,13 +37,13 @@ COMMANDS = [
     *["hget", "hmget", "hset", "hdel", "hgetall", "lpush", "ltrim", "time"],
     *["zadd", "zrem", "zcard", "zrange", "zrangebyscore", "zremrangebyscore"],
     *["xadd", "xtrim", "xrange", "xrevrange", "xlen", "xsetid", "xinfo|stream", "xinfo|groups"],
-    *["xgroup|create", "xgroup|setid"],
+    *["xgroup|create", "xgroup|setid", "xpending"],
 ]
 
 SCRIPTS = [
     *["attach", "commit", "commit together", "commit of a removal", "forward", "read"],
     *["glance", "amend", "take_over"],
-    *["heartbeat", "claim", "release"],
+    *["heartbeat", "claim", "release", "mark", "trim"],
 ]
 
 
@@ -56,7 +58,11 @@ async def prepared(name: str, server: Server, client: Client) -> AsyncIterator[C
     with server.client() as direct:
         fill(direct, OWN.events, update(id_in(0), "pending"), b"bad", update(id_in(2), "pending"))
         await ready.turn()
+        direct.zadd(OWN.stalled("task"), {id_in(0): NOW})
+        cursor = ready.cursor
         fill(direct, OWN.events, update(id_in(0), "waiting", NOW + 1), b"bad")
+        if name == "trim":
+            direct.xgroup_create(OWN.events, "another", 0)
         if name == "attach":
             direct.delete(OWN.partition)
             direct.xgroup_destroy(OWN.events, "tracker")
@@ -91,6 +97,26 @@ async def prepared(name: str, server: Server, client: Client) -> AsyncIterator[C
         "heartbeat": lambda: leases.beat(1_000),
         "claim": lambda: leases.claim([0, 1], lambda _, __: None),
         "release": lambda: leases.release([0, 1]),
+        "mark": lambda: mark(
+            client,
+            partition=OWN.partition,
+            events=OWN.events,
+            lease=KEYS.lease(0),
+            owner="",
+            cursor=cursor,
+            deadline=NOW,
+            marks={OWN.stalled("task"): [(NOW, id_in(0))], OWN.stalled("asset"): [(NOW, "a")]},
+            updates=["{}"],
+        ),
+        "trim": lambda: trim(
+            client,
+            partition=OWN.partition,
+            events=OWN.events,
+            group="tracker",
+            before=10**13,
+            held=10**13,
+            most=10,
+        ),
         "read": lambda: read(
             client,
             events=OWN.events,
