@@ -13,6 +13,7 @@ from status_tracker.client.documents import Rejected
 from status_tracker.client.emitter import AsyncEmitter, Emitter
 from status_tracker.client.feed import BEGINNING, Removal, events_of
 from status_tracker.client.reader import AsyncStatusReader, StatusReader
+from status_tracker.client.updates import clock_of
 from status_tracker.connection.blocking import BlockingServer
 from status_tracker.connection.url import async_pool, blocking_pool
 from status_tracker.engine.batch import BatchBuilder
@@ -23,6 +24,7 @@ from status_tracker.metadata import Deployment, ensure_deployment, revise
 from status_tracker.models import Change, Status
 from status_tracker.rules import Rules, load_rules, parse_rules, rules_json
 from status_tracker.settings import default_file, load_settings
+from status_tracker.testing.clock import KitClock
 from status_tracker.testing.differences import in_words, of_statuses
 from status_tracker.testing.immediate import Immediate, close_with_loop, driven
 from status_tracker.testing.line import Line
@@ -47,6 +49,9 @@ class Kit:
         self._client = Immediate(BlockingServer(blocking_pool(url)))
         self._shipped = load_rules(default_file("rules.toml"))
         self._deployment = self._agreed(None)
+        clock = clock_of(blocking_pool(url).connection_kwargs)
+        self.clock: KitClock = KitClock(clock, self.settle, self._do_due)
+        """The time: of the server, and of emitters."""
         self._closing: list[AsyncGenerator[None, None]] = []
         # Entries that `redeliver` added, and what of them was rejected.
         self._repeats: set[tuple[str, bytes]] = set()
@@ -215,6 +220,15 @@ class Kit:
             unread += len(self._ask("XRANGE", own.events, b"(" + cursor, "+"))
         if unread:
             yield f"updates that are not folded yet: {unread}; status_tracker.settle() folds them"
+
+    def _do_due(self) -> None:
+        """Do what workers do by the time, until nothing more is due."""
+        while self._upkeep(self.clock.now()):
+            self.settle()
+
+    def _upkeep(self, now: int) -> bool:
+        """Do what is due at a time; return whether there was anything."""
+        return False
 
     def _agreed(self, known: Deployment | None) -> Deployment:
         """Return the deployment with the rules in force, which somebody else may have changed."""
