@@ -20,12 +20,10 @@ class ServerClock(Clock):
 class KitClock:
     """The time of a kit."""
 
-    def __init__(
-        self, clock: Clock, settle: Callable[[], None], do_due: Callable[[], None]
-    ) -> None:
+    def __init__(self, clock: Clock, keep_up: Callable[[], None]) -> None:
+        """`keep_up` folds what was emitted, and does what is due by the time."""
         self._clock = clock
-        self._settle = settle
-        self._do_due = do_due
+        self._keep_up = keep_up
 
     def now(self) -> int:
         """Return the time, in milliseconds since the epoch."""
@@ -45,6 +43,6 @@ class KitClock:
                 "clock: a real server's cannot be moved on: run this test in memory, without "
                 "--status-tracker-server"
             )
-        self._settle()
+        self._keep_up()  # from here on at the latest, silence counts
         self._clock.ahead += passed
-        self._do_due()
+        self._keep_up()
