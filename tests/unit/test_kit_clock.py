@@ -6,8 +6,9 @@ import pytest
 import redis
 from msgspec import json
 from status_tracker import AsyncEmitter, Emitter
-from status_tracker.client.feed import id_parts
+from status_tracker.client.feed import Removal, id_parts
 from status_tracker.keys import partition_of
+from status_tracker.rules import rules_json
 from status_tracker.testing import Kit
 
 HOUR = 3_600_000
@@ -136,3 +137,75 @@ def test_what_is_no_duration_is_refused(status_tracker: Kit, by: str | int, says
     with pytest.raises(ValueError, match=says):
         status_tracker.clock.advance(by)
     assert status_tracker.clock.now() - before < HOUR
+
+
+def stalled(kit: Kit) -> list[str]:
+    """Return the tasks that are marked."""
+    return [*kit.reader.stalled("task").entities]
+
+
+def begin(kit: Kit, entity_id: str) -> None:
+    """Have a task run."""
+    for phase in ("pending", "waiting", "running"):
+        kit.emitter.task(entity_id, phase)
+
+
+def test_silence_is_noticed(status_tracker: Kit) -> None:
+    """When the limit has passed, not before; an update takes the mark away, and begins anew."""
+    begin(status_tracker, "a")
+    status_tracker.clock.advance("4m")
+    status_tracker.emitter.task("a", "running", progress=0.5)
+    status_tracker.clock.advance("4m")
+    assert stalled(status_tracker) == []
+    status_tracker.clock.advance("1m")
+    [found] = status_tracker.reader.stalled("task").entities.values()
+    assert found.since == int(found.status.updated_at + 5 * 60_000)
+    status_tracker.emitter.task("a", "running", progress=0.6)
+    status_tracker.settle()
+    assert stalled(status_tracker) == []
+
+
+def test_an_update_that_comes_late_is_no_silence(status_tracker: Kit) -> None:
+    """A producer whose clock is behind is heard when its update comes."""
+    begin(status_tracker, "a")
+    status_tracker.clock.advance("4m")
+    behind = status_tracker.clock.now() - 3 * 60_000
+    status_tracker.emitter.task("a", "running", progress=0.5, updated_at=behind)
+    status_tracker.clock.advance("4m")
+    assert stalled(status_tracker) == []
+    status_tracker.clock.advance("2m")
+    assert stalled(status_tracker) == ["a"]
+
+
+async def test_what_follows_from_silence_is_done_at_once(status_tracker: Kit) -> None:
+    """In one step through time one thing leads to another, in a loop of asyncio, too."""
+    task = table(status_tracker, "task")
+    task |= {"on_stalled": "failed", "stalled": {"running": "5m"}, "retention": {"failed": "1h"}}
+    status_tracker.rules(task=task)
+    begin(status_tracker, "a")
+    status_tracker.clock.advance("30m")
+    status = status_tracker.task("a")
+    assert status is not None
+    assert (status.phase, status.error_message) == ("failed", "no update for 5m while running")
+    begin(status_tracker, "b")
+    status_tracker.clock.advance("2h")
+    assert status_tracker.task("a") is status_tracker.task("b") is None
+    assert status_tracker.changes[-1] in (Removal("task", "a"), Removal("task", "b"))
+    assert status_tracker.phases("b") == ["pending", "waiting", "running", "failed"]
+
+
+def test_entries_are_trimmed(status_tracker: Kit) -> None:
+    """As workers do after an hour; what is left can be repeated."""
+    begin(status_tracker, "a")
+    status_tracker.clock.advance("2h")
+    status_tracker.emitter.task("a", "completed")
+    status_tracker.clock.advance("1m")
+    assert len(added(status_tracker)) == 1
+    status_tracker.redeliver()
+
+
+def table(kit: Kit, kind: str) -> dict[str, Any]:
+    """Return the table of a kind, as the file has it."""
+    rules: dict[str, Any] = json.decode(rules_json(kit.reader.rules()))
+    found: dict[str, Any] = rules[kind]
+    return found
