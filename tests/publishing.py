@@ -37,11 +37,17 @@ class Publisher:
             commit.zrem(own.phase(kind, before), entity_id)
             commit.hincrby(own.counts(kind), before, -1)
         commit.zadd(own.phase(kind, phase), {entity_id: self.clock})
+        commit.zrem(own.stalled(kind), entity_id)
         commit.hincrby(own.counts(kind), phase, 1)
         commit.lpush(own.history(kind, entity_id), json.dumps(change))
         commit.xadd(own.changes, {"data": json.dumps(change)})
         commit.execute()
         self.phases[kind, entity_id] = phase
+
+    def mark(self, entity_id: str, since: float, *, kind: str = "task") -> None:
+        """Mark an entity as stalled."""
+        own = self.deployment.keys.partition(partition_of(entity_id, self.deployment.partitions))
+        self.client.zadd(own.stalled(kind), {entity_id: since})
 
     def remove(self, *ids: str, kind: str = "task") -> None:
         """Take entities of one partition away."""
@@ -52,6 +58,7 @@ class Publisher:
             phase = self.phases.pop((kind, entity_id))
             commit.zrem(own.phase(kind, phase), entity_id)
             commit.hincrby(own.counts(kind), phase, -1)
+            commit.zrem(own.stalled(kind), entity_id)
         commit.xadd(own.changes, {"removed": json.dumps([[kind, each] for each in ids])})
         commit.execute()
 

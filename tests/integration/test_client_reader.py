@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,11 @@ import msgspec
 import pytest
 from status_tracker import ConfigError, UnavailableError
 from status_tracker.client import reading
+from status_tracker.client.reader import RETRY_FOR
+from status_tracker.client.reading import Reading
+from status_tracker.client.site import Site
+from status_tracker.client.sync_shell import SyncShell
+from status_tracker.keys import partition_of
 from status_tracker.lifecycle import Edge
 from status_tracker.settings import load_settings
 
@@ -73,6 +79,58 @@ def test_a_phase_is_listed_page_by_page(reader: Any, published: Publisher) -> No
     assert newest == sorted(newest, key=lambda each: -reader.task(each).updated_at)
     assert newest[0].startswith("new-")
     assert list(reader.list("task", "cancelled").statuses) == []
+
+
+def test_what_is_stalled_is_listed_page_by_page(reader: Any, published: Publisher) -> None:
+    """By when the limit passed, with the status, over all partitions; what lives again is gone."""
+    for number in range(20):
+        published.change(f"t-{number:02}", "running")
+        published.mark(f"t-{number:02}", NOW + 1_000 * number + 0.5)
+    published.change("v", "processing", kind="asset")
+    published.mark("v", NOW, kind="asset")
+    seen: dict[str, int] = {}
+    after: str | None = None
+    while True:
+        page = reader.stalled("task", newest=False, limit=7, after=after)
+        seen |= {each: found.since for each, found in page.entities.items()}
+        after = page.after
+        if after is None:
+            break
+        if len(seen) == 7:
+            published.change("t-19", "running", progress=0.5)
+            published.remove("t-18")
+    assert list(seen.items()) == [(f"t-{n:02}", NOW + 1_000 * n) for n in range(18)]
+    [(last, stalled)] = reader.stalled("task", limit=1).entities.items()
+    assert (last, stalled.since, stalled.status) == ("t-17", NOW + 17_000, reader.task("t-17"))
+    published.client.delete(
+        published.deployment.keys.partition(partition_of("v", 4)).status("asset", "v")
+    )
+    assert reader.stalled("asset").entities == {}
+
+
+def test_a_status_that_is_not_stalled_any_more_is_not_taken_for_one(
+    server: Server, published: Publisher
+) -> None:
+    """Whenever its update comes, before, between and after the commands that look for it."""
+    shell = SyncShell(server.url)
+    site = Site("status", RETRY_FOR)
+    shell.run(site.read())
+    seen = []
+    for number in range(10):
+        published.change("a", "running")
+        published.mark("a", NOW + 60_000)
+        looking = Reading(site, RETRY_FOR).stalled("task", newest=True, limit=9, after=None)
+        request = next(looking)
+        try:
+            for turn in count():
+                if turn == number:
+                    published.change("a", "waiting")
+                request = looking.send(shell.ask(request))
+        except StopIteration as done:
+            seen.append([found.status.phase for found in done.value.entities.values()])
+    shell.close()
+    assert (seen[0], seen[-1]) == ([], ["running"])
+    assert all(phases in ([], ["running"]) for phases in seen)
 
 
 def test_entities_are_found_by_a_pattern(
@@ -161,6 +219,7 @@ def test_what_there_is_not_is_named(reader: Any) -> None:
         (lambda: reader.list("task", "rnning"), "phase: rnning; must be pending"),
         (lambda: reader.list("task", "running", after="x"), "after: it is no place"),
         (lambda: reader.list("task", "running", limit=0), "limit: 0"),
+        (lambda: reader.stalled("tsk"), "kind: tsk; must be task or asset"),
         (lambda: reader.wait("task", "a", until="ready"), "phase: ready"),
         (lambda: reader.wait("task", "a", until=[]), "until: write"),
         (lambda: first(reader, "x"), "after: it is no token"),
@@ -252,6 +311,7 @@ def asked_everything(reader: Any, published: Publisher) -> None:
     assert list(reader.find("task", "a*").statuses) == ["a"]
     assert reader.counts("task")["pending"] == 1
     assert len(reader.history("task", "a")) == 1
+    assert reader.stalled("task").entities == {}
     assert reader.rejected().entries == []
     assert reader.rules() == RULES
     token = reader.snapshot("task").token

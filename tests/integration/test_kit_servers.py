@@ -146,6 +146,14 @@ def test_the_contract_s_cases_of_decoding(in_memory: Places) -> None:
     assert others.isdisjoint({"malformed", "invalid", "oversized"})
 
 
+def test_the_clock_of_a_real_server_is_its_own(everywhere: list[Places]) -> None:
+    """Nobody can move it on: whoever asks for that is told what to do."""
+    _, *real = everywhere
+    for made in real:
+        with kit_on(made) as kit, pytest.raises(ConfigError, match="run this test in memory"):
+            kit.clock.advance("5m")
+
+
 def test_what_was_there_stays(server: Server, redis_client: Redis) -> None:
     """On a server of the user's, each test has a prefix of its own, of which nothing is left."""
     redis_client.set("status:task:a", "the user's own")

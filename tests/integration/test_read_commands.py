@@ -67,6 +67,23 @@ def test_list(run: Callable[..., Ran], published: Publisher) -> None:
     assert run("list", "task", "failed").lines == []
 
 
+def test_list_stalled(run: Callable[..., Ran], published: Publisher) -> None:
+    """Since when, in a column and in the documents; the one that is stuck for longest, if asked."""
+    for number in range(3):
+        published.change(f"t-{number}", "running", errorMessage="no disk")
+        published.mark(f"t-{number}", NOW + 60_000 * number)
+    found = run("list", "task", "--stalled", "--json").documents
+    assert [(each["id"], each["stalledSince"]) for each in found] == [
+        ("t-2", NOW + 120_000),
+        ("t-1", NOW + 60_000),
+        ("t-0", NOW),
+    ]
+    head, _, row = run("list", "task", "--stalled", "--oldest", "--limit", "1").lines
+    assert head.split() == ["id", "phase", "retries", "updated", "stalled", "since", "error"]
+    when = ["2023-11-14", "22:13:20Z"]
+    assert row.split() == ["t-0", "running", "0", *when, *when, "no", "disk"]
+
+
 def test_counts(run: Callable[..., Ran], published: Publisher) -> None:
     """Of a kind or of all, in the order of the rules."""
     published.change("a", "running")
@@ -205,7 +222,12 @@ REFUSED = {
     "no kind to wait for": (["wait", "job", "a"], "kind: job; must be task or asset"),
     "no kind to watch": (["watch", "job"], "kind: job; must be task or asset"),
     "no duration": (["wait", "task", "a", "--timeout", "10"], "'--timeout': '10': write"),
-    "neither phase nor pattern": (["list", "task"], "give a PHASE, or --id PATTERN"),
+    "neither phase nor pattern": (["list", "task"], "give a PHASE, --stalled, or --id PATTERN"),
+    "a phase and stalled": (
+        ["list", "task", "running", "--stalled"],
+        "give a PHASE, --stalled, or",
+    ),
+    "no order": (["list", "task", "--id", "a", "--oldest"], "--oldest: there is no order"),
 }
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +31,8 @@ from status_tracker.testing.immediate import driven
 from status_tracker.testing.places import MEMORY, Place, Places, places
 
 from tests.events import NOW, update
+
+HOUR = 3_600
 
 LIFE = ["pending", "waiting", "running", "completed"]
 
@@ -233,10 +236,13 @@ def test_rules_that_cannot_work_are_refused(status_tracker: Kit, tmp_path: Path)
 
 
 def test_kits_do_not_see_each_other(make: Places) -> None:
-    """Whatever runs at the same time in one process has keys of its own."""
+    """Whatever runs at the same time in one process has keys of its own, and its own time."""
+    began = time.time()
 
     def one(name: str) -> tuple[Place, list[str], list[bytes]]:
         with make() as place, Kit(place.url, place.prefix) as kit:
+            assert kit.clock.now() < (began + HOUR) * 1000
+            kit.clock.advance("1h")
             lead(kit, name, *LIFE)
             kit.settle()
             keys: Any = kit.client.keys("status:task:*")

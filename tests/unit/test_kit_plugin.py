@@ -70,7 +70,7 @@ def test_the_documentation(suite: pytest.Pytester) -> None:
         blocks = re.findall(r"```python\n(.*?)```", root.joinpath(page).read_text(), re.DOTALL)
         tests = "\n".join(block for block in blocks if "(status_tracker)" in block)
         suite.makepyfile(**{f"test_{Path(page).stem.lower()}": tests})
-    suite.runpytest_inprocess().assert_outcomes(passed=6)
+    suite.runpytest_inprocess().assert_outcomes(passed=7)
 
 
 def test_several_processes(suite: pytest.Pytester) -> None:

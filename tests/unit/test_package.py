@@ -70,8 +70,8 @@ def test_imports_point_up(path: Path) -> None:
 PUBLIC = [
     *("AssetUpdate", "AsyncEmitter", "AsyncStatusReader", "AsyncTaskReporter", "BacklogError"),
     *("Change", "ConfigError", "Emitter", "FeedEvent", "FeedGapError", "Found", "Page", "Rejected"),
-    *("RejectedPage", "Rules", "Snapshot", "Status", "StatusReader", "TaskReporter", "TaskUpdate"),
-    *("UnavailableError", "Update", "UpdateError"),
+    *("RejectedPage", "Rules", "Snapshot", "Stalled", "StalledPage", "Status", "StatusReader"),
+    *("TaskReporter", "TaskUpdate", "UnavailableError", "Update", "UpdateError"),
 ]
 
 

@@ -19,6 +19,7 @@ from status_tracker import (
     RejectedPage,
     Rules,
     Snapshot,
+    StalledPage,
     Status,
     StatusReader,
     TaskReporter,
@@ -64,6 +65,10 @@ def read(reader: StatusReader) -> None:
     assert_type(page, Page)
     assert_type(page.statuses, dict[str, Status])
     assert_type(page.after, str | None)
+    stalled = reader.stalled("task", newest=False)
+    assert_type(stalled, StalledPage)
+    assert_type(stalled.entities["a"].status, Status)
+    assert_type(stalled.entities["a"].since, int)
     assert_type(reader.find("task", "a*"), Found)
     assert_type(reader.counts("task"), dict[str, int])
     assert_type(reader.history("task", "a"), list[Change])

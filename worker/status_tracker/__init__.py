@@ -11,7 +11,15 @@ from status_tracker.errors import (
 )
 
 if TYPE_CHECKING:
-    from status_tracker.client.documents import Found, Page, Rejected, RejectedPage, Snapshot
+    from status_tracker.client.documents import (
+        Found,
+        Page,
+        Rejected,
+        RejectedPage,
+        Snapshot,
+        Stalled,
+        StalledPage,
+    )
     from status_tracker.client.emitter import AsyncEmitter, Emitter
     from status_tracker.client.reader import AsyncStatusReader, StatusReader
     from status_tracker.client.reporter import AsyncTaskReporter, TaskReporter
@@ -36,6 +44,8 @@ __all__ = [
     "RejectedPage",
     "Rules",
     "Snapshot",
+    "Stalled",
+    "StalledPage",
     "Status",
     "StatusReader",
     "TaskReporter",
@@ -46,7 +56,9 @@ __all__ = [
 ]
 
 _NAMES = {
-    "client.documents": ("Found", "Page", "Rejected", "RejectedPage", "Snapshot"),
+    "client.documents": (
+        *("Found", "Page", "Rejected", "RejectedPage", "Snapshot", "Stalled", "StalledPage"),
+    ),
     "client.emitter": ("AsyncEmitter", "Emitter"),
     "client.reader": ("AsyncStatusReader", "StatusReader"),
     "client.reporter": ("AsyncTaskReporter", "TaskReporter"),

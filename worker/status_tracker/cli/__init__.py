@@ -25,7 +25,7 @@ COMMANDS = {
     "emit": "Send an update, or a file of updates.",
     "set": "Set the phase of an entity by hand, and say what was and what is.",
     "get": "Show the status of entities.",
-    "list": "Show the entities in a phase, or those whose id fits a pattern.",
+    "list": "Show the entities in a phase, those stalled, or those whose id fits a pattern.",
     "counts": "Show how many entities are in each phase.",
     "history": "Show the last changes of an entity.",
     "watch": "Show what changes, of one entity or of all, until Ctrl-C.",

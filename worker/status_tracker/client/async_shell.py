@@ -19,10 +19,12 @@ from status_tracker.client.operations import (
     Request,
 )
 from status_tracker.client.sync_shell import HasUrl, places_moved
+from status_tracker.client.updates import Clock, clock_of, process_clock
 from status_tracker.connection.client import UNREACHABLE, Client, Command
 from status_tracker.connection.cluster import Address, Cluster
 from status_tracker.connection.server import Server
 from status_tracker.connection.url import (
+    async_pool,
     connect,
     connect_cluster,
     names_several,
@@ -50,7 +52,8 @@ class AsyncShell:
         self._source = source
         self._url = source if isinstance(source, str) else getattr(source, "redis_url", None)
         self.where: str = without_secrets(self._url) if self._url else "redis"
-        self._client, timeout = _client(source, self._url)
+        self._client, timeout, clock = _client(source, self._url)
+        self.clock: Clock = clock
         self._former: Client | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._blocks_for = block_within(timeout)
@@ -215,16 +218,19 @@ async def _received(inbox: Any, seconds: float | None) -> Any:
         return None
 
 
-def _client(source: AsyncSource, url: str | None) -> tuple[Client, float | None]:
-    """Return our client for what we were given, and the timeout of its sockets."""
+def _client(source: AsyncSource, url: str | None) -> tuple[Client, float | None, Clock]:
+    """Return our client for what we were given, the timeout of its sockets, and its clock."""
     if url is not None:
-        return (connect_cluster(url) if names_several(url) else connect(url)), None
+        if names_several(url):
+            return connect_cluster(url), None, process_clock
+        return connect(url), None, clock_of(async_pool(url).connection_kwargs)
     if isinstance(source, redis.asyncio.RedisCluster):
-        return _cluster(source), source.connection_kwargs.get("socket_timeout")
+        return _cluster(source), source.connection_kwargs.get("socket_timeout"), process_clock
     if isinstance(source, redis.asyncio.Redis):
         pool = source.connection_pool
         options = pool.connection_kwargs
-        return _server(pool.connection_class, options), options.get("socket_timeout")
+        client = _server(pool.connection_class, options)
+        return client, options.get("socket_timeout"), clock_of(options)
     raise TypeError(
         f"{type(source).__name__}: give a URL, settings, a redis.asyncio.Redis or RedisCluster"
     )

@@ -23,6 +23,23 @@ class Page(Struct, frozen=True):
     """Where the next page begins; None at the end."""
 
 
+class Stalled(Struct, frozen=True):
+    """An entity without an update for longer than its limit."""
+
+    status: Status
+    since: int
+    """When the limit passed, in ms since the epoch."""
+
+
+class StalledPage(Struct, frozen=True):
+    """Some of the entities that are stalled."""
+
+    entities: dict[str, Stalled]
+    """By their ids, in the order that was asked for."""
+    after: str | None
+    """Where the next page begins; None at the end."""
+
+
 class Found(Struct, frozen=True):
     """Entities whose id fits a pattern."""
 

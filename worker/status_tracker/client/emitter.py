@@ -11,7 +11,7 @@ from status_tracker.client.reporter import AsyncTaskReporter, TaskReporter
 from status_tracker.client.reporting import Heart, Pace, Phases, Reporting
 from status_tracker.client.site import Site
 from status_tracker.client.sync_shell import Source, SyncShell
-from status_tracker.client.updates import Document, fields_from, fields_of
+from status_tracker.client.updates import Clock, Document, fields_from, fields_of
 from status_tracker.models import Update
 
 RETRY_FOR = 10.0
@@ -62,7 +62,7 @@ class Emitter:
         )
         site = Site(prefix_of(source, prefix), retry_for)
         self._shell = SyncShell(source)
-        self._emitting = Emitting(site, options)
+        self._emitting = Emitting(site, options, self._shell.clock)
         self._outbox = Outbox(self._emitting, site, retry_for)
         self._heart = Heart(self._shell)
 
@@ -100,7 +100,9 @@ class Emitter:
         self, kind: str | Update, id: str = "", phase: str = "", **fields: Unpack[Fields]
     ) -> str:
         """Say in which phase an entity is, by a struct or by names; return the entry's ID."""
-        return self._shell.run(self._emitting.emit(given(kind, id, phase, fields)))
+        return self._shell.run(
+            self._emitting.emit(given(self._shell.clock, kind, id, phase, fields))
+        )
 
     def emit_many(
         self,
@@ -183,7 +185,7 @@ class AsyncEmitter:
         )
         site = Site(prefix_of(source, prefix), retry_for)
         self._shell = AsyncShell(source)
-        self._emitting = Emitting(site, options)
+        self._emitting = Emitting(site, options, self._shell.clock)
         self._outbox = Outbox(self._emitting, site, retry_for)
         self._heart = Heart(self._shell)
 
@@ -221,7 +223,9 @@ class AsyncEmitter:
         self, kind: str | Update, id: str = "", phase: str = "", **fields: Unpack[Fields]
     ) -> str:
         """Say in which phase an entity is, by a struct or by names; return the entry's ID."""
-        return await self._shell.run(self._emitting.emit(given(kind, id, phase, fields)))
+        return await self._shell.run(
+            self._emitting.emit(given(self._shell.clock, kind, id, phase, fields))
+        )
 
     async def emit_many(
         self,
@@ -274,8 +278,8 @@ class AsyncEmitter:
         await self.close()
 
 
-def given(kind: str | Update, id: str, phase: str, fields: Fields) -> Document:
+def given(clock: Clock, kind: str | Update, id: str, phase: str, fields: Fields) -> Document:
     """Return the update in the arguments of `emit`."""
     if isinstance(kind, Update):
-        return fields_from(kind)
-    return fields_of(kind, id, phase, **fields)
+        return fields_from(kind, clock=clock)
+    return fields_of(kind, id, phase, clock=clock, **fields)

@@ -11,10 +11,12 @@ from status_tracker.client.operations import Operation, Pause, Tries, is_lost, i
 from status_tracker.client.site import Site
 from status_tracker.client.updates import (
     Checker,
+    Clock,
     Document,
     Emission,
     fields_from,
     numbered,
+    process_clock,
 )
 from status_tracker.connection.client import Command
 from status_tracker.errors import BacklogError, UnavailableError, UpdateError
@@ -65,7 +67,8 @@ class _Room(Struct):
 class Emitting:
     """The logic of an emitter."""
 
-    def __init__(self, site: Site, options: Options) -> None:
+    def __init__(self, site: Site, options: Options, clock: Clock = process_clock) -> None:
+        self.clock: Clock = clock
         self._site = site
         self._options = options
         self._checker: tuple[Deployment, Checker] | None = None
@@ -94,7 +97,7 @@ class Emitting:
         ended: Exception | None = None
         while ended is None:
             try:
-                fields = fields_from(next(iterator))
+                fields = fields_from(next(iterator), clock=self.clock)
                 try:
                     emission = checker.check(fields)
                 except UpdateError:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice
 
-from msgspec import Struct, field
+from msgspec import Struct
 from redis.exceptions import ResponseError
 
 from status_tracker.client.documents import status_in
@@ -16,7 +16,7 @@ from status_tracker.client.emitting import Emitting
 from status_tracker.client.operations import Operation, Pause, asked
 from status_tracker.client.site import Site
 from status_tracker.client.steps import way_back, way_to
-from status_tracker.client.updates import Document, Emission, clock, fields_of
+from status_tracker.client.updates import Clock, Document, Emission, fields_of
 from status_tracker.errors import BacklogError, ConfigError, UnavailableError, UpdateError
 from status_tracker.keys import partition_of
 from status_tracker.lifecycle import Lifecycle
@@ -68,10 +68,10 @@ class Steps(Struct, frozen=True):
     entity: Entity
     phase: str
     attempt: int | None
+    times: list[float]
+    """Of each step: before those of whatever is said later."""
     retry_reason: str | None = None
     """Why the phase is left and entered again, over a retry; None: it is entered."""
-    times: list[float] = field(default_factory=lambda: [clock() for _ in range(MOST_STEPS)])
-    """Of each step: before those of whatever is said later."""
 
     def updates(self, life: Lifecycle, status: Status | None) -> list[Document]:
         """Return the updates that lead there."""
@@ -110,6 +110,7 @@ class Outbox:
         retry_for: float,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.clock: Clock = emitting.clock
         self._emitting = emitting
         self._site = site
         self._retry_for = retry_for

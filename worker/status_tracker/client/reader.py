@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Generator, Iterable
 from typing import Self
 
 from status_tracker.client.async_shell import AsyncShell, AsyncSource
-from status_tracker.client.documents import Found, Page, RejectedPage, Snapshot
+from status_tracker.client.documents import Found, Page, RejectedPage, Snapshot, StalledPage
 from status_tracker.client.reading import Reading
 from status_tracker.client.site import Site
 from status_tracker.client.sync_shell import Source, SyncShell
@@ -71,6 +71,17 @@ class StatusReader:
         others do meanwhile.
         """
         reading = self._reading.page(kind, phase, newest=newest, limit=limit, after=after)
+        return self._shell.run(reading)
+
+    def stalled(
+        self, kind: str, *, newest: bool = True, limit: int = 100, after: str | None = None
+    ) -> StalledPage:
+        """Return entities without an update for longer than their limit, by when it passed.
+
+        Each with its status and since when. One that has an update meanwhile is not in it.
+        `page.after` begins the next page.
+        """
+        reading = self._reading.stalled(kind, newest=newest, limit=limit, after=after)
         return self._shell.run(reading)
 
     def find(self, kind: str, pattern: str) -> Found:
@@ -183,6 +194,13 @@ class AsyncStatusReader:
     ) -> Page:
         """Return entities in a phase; see `StatusReader.list`."""
         reading = self._reading.page(kind, phase, newest=newest, limit=limit, after=after)
+        return await self._shell.run(reading)
+
+    async def stalled(
+        self, kind: str, *, newest: bool = True, limit: int = 100, after: str | None = None
+    ) -> StalledPage:
+        """Return entities without an update for too long; see `StatusReader.stalled`."""
+        reading = self._reading.stalled(kind, newest=newest, limit=limit, after=after)
         return await self._shell.run(reading)
 
     async def find(self, kind: str, pattern: str) -> Found:

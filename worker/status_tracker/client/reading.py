@@ -3,7 +3,7 @@
 import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from status_tracker.client.documents import (
     Found,
@@ -11,6 +11,8 @@ from status_tracker.client.documents import (
     Rejected,
     RejectedPage,
     Snapshot,
+    Stalled,
+    StalledPage,
     changes_in,
     rejected_in,
     status_in,
@@ -28,7 +30,7 @@ from status_tracker.client.feed import (
 )
 from status_tracker.client.operations import Operation, asked, asked_all, pairs
 from status_tracker.client.site import Site
-from status_tracker.client.windows import Cursor, cursor_in, cursor_text, next_members
+from status_tracker.client.windows import Cursor, Member, cursor_in, cursor_text, next_members
 from status_tracker.connection.client import Command
 from status_tracker.keys import PartitionKeys, partition_of
 from status_tracker.metadata import Deployment
@@ -46,6 +48,17 @@ SNAPSHOT_AT_ONCE = 2_000
 
 REJECTED_AT_ONCE = 200
 """Each may be as large as an update."""
+
+
+class _Listed(NamedTuple):
+    """A member of one of several sets."""
+
+    key: str
+    member: Member
+
+    @property
+    def id(self) -> str:
+        return _text(self.member[1])
 
 
 class Reading:
@@ -99,8 +112,37 @@ class Reading:
     ) -> Operation[Page]:
         """Return entities in a phase, by when they entered it."""
         deployment = yield from self._of_kind(kind, (phase,))
-        _check_limit(limit)
         keys = [own.phase(kind, phase) for own in _all_own(deployment)]
+        members, after = yield from self._merged(keys, newest=newest, limit=limit, after=after)
+        statuses = yield from self.get_many(kind, [each.id for each in members])
+        # Who left the phase meanwhile is not in it.
+        there = {each: at for each, at in statuses.items() if at is not None and at.phase == phase}
+        return Page(there, after)
+
+    def stalled(
+        self, kind: str, *, newest: bool, limit: int, after: str | None
+    ) -> Operation[StalledPage]:
+        """Return entities that are stalled, by when their limits passed."""
+        deployment = yield from self._of_kind(kind)
+        keys = [own.stalled(kind) for own in _all_own(deployment)]
+        members, after = yield from self._merged(keys, newest=newest, limit=limit, after=after)
+        statuses = yield from self.get_many(kind, [each.id for each in members])
+        # A mark goes with the next update. What has it still, after the status was read, has had no
+        # update meanwhile: so the status is the one that is stalled.
+        looks: list[Command] = [("ZSCORE", each.key, each.member[1]) for each in members]
+        marks = yield from asked_all(looks, self._within)
+        entities: dict[str, Stalled] = {}
+        for each, mark in zip(members, marks, strict=True):
+            status, since = statuses[each.id], each.member[0]
+            if status is not None and mark is not None and float(mark) == since:
+                entities[each.id] = Stalled(status, int(since))
+        return StalledPage(entities, after)
+
+    def _merged(
+        self, keys: list[str], *, newest: bool, limit: int, after: str | None
+    ) -> Operation[tuple[list[_Listed], str | None]]:
+        """Return a page of the members of several sets, and where the next one begins."""
+        _check_limit(limit)
         cursor = cursor_in(after, len(keys))
         last = cursor.last if cursor else None
         ranks = cursor.ranks if cursor else [0] * len(keys)
@@ -113,14 +155,9 @@ class Reading:
         merged = list(heapq.merge(*parts, reverse=newest))
         for _, number in merged[:limit]:
             ranks[number] += 1
-        page = [member for member, _ in merged[:limit]]
-        statuses = yield from self.get_many(kind, [_text(name) for _, name in page])
+        page = [_Listed(keys[number], member) for member, number in merged[:limit]]
         more = len(merged) >= limit
-        return Page(
-            # Who left the phase meanwhile is not in it.
-            {each: at for each, at in statuses.items() if at is not None and at.phase == phase},
-            cursor_text(Cursor(page[-1], ranks)) if more else None,
-        )
+        return page, cursor_text(Cursor(page[-1].member, ranks)) if more else None
 
     def find(self, kind: str, pattern: str) -> Operation[Found]:
         """Return entities whose id fits a pattern, as Redis knows them: ``exp*``."""

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from status_tracker.client.operations import Background, Operation, Pause, Shell
-from status_tracker.client.outbox import Entity, Outbox, Report, Steps
+from status_tracker.client.outbox import MOST_STEPS, Entity, Outbox, Report, Steps
 from status_tracker.client.updates import fields_of
 
 MESSAGE = 2_000
@@ -69,7 +69,7 @@ class Reporting:
         """Say that the work is begun."""
         self._told_at = self._now()
         if self._begin:
-            yield from self._say(Steps(self.entity, self._phases.running, self._attempt))
+            yield from self._say(self._steps())
         else:
             yield from self._say(self._report(self._phases.running))
 
@@ -87,8 +87,7 @@ class Reporting:
         if self._attempt is not None:
             self._attempt += 1
         self._progress = self._told = None
-        steps = Steps(self.entity, self._phases.running, self._attempt, retry_reason=_cut(reason))
-        yield from self._say(steps)
+        yield from self._say(self._steps(_cut(reason)))
 
     def leave(self, error: BaseException | None) -> Operation[None]:
         """Say that it is completed, or that it failed with an exception."""
@@ -113,9 +112,13 @@ class Reporting:
 
     def _report(self, phase: str, **others: Any) -> Report:
         kind, entity_id = self.entity.kind, self.entity.id
-        return Report(
-            self.entity, fields_of(kind, entity_id, phase, attempt=self._attempt, **others)
-        )
+        clock = self._outbox.clock
+        fields = fields_of(kind, entity_id, phase, clock=clock, attempt=self._attempt, **others)
+        return Report(self.entity, fields)
+
+    def _steps(self, retry_reason: str | None = None) -> Steps:
+        times = [self._outbox.clock() for _ in range(MOST_STEPS)]
+        return Steps(self.entity, self._phases.running, self._attempt, times, retry_reason)
 
     def _say(self, said: Report | Steps, *, is_progress: bool = False) -> Operation[None]:
         if self.strict:

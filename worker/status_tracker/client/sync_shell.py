@@ -20,6 +20,7 @@ from status_tracker.client.operations import (
     Receive,
     Request,
 )
+from status_tracker.client.updates import Clock, clock_of, process_clock
 from status_tracker.connection.blocking import BlockingClient, BlockingCluster, BlockingServer
 from status_tracker.connection.client import Command
 from status_tracker.connection.url import (
@@ -59,7 +60,8 @@ class SyncShell:
         self._source = source
         self._url = source if isinstance(source, str) else getattr(source, "redis_url", None)
         self.where: str = without_secrets(self._url) if self._url else "redis"
-        self._client, timeout = _client(source, self._url)
+        self._client, timeout, clock = _client(source, self._url)
+        self.clock: Clock = clock
         self._blocks_for = block_within(timeout)
         self._lock = threading.Lock()
 
@@ -251,20 +253,21 @@ def _received(inbox: Any, seconds: float | None) -> Any:
         return None
 
 
-def _client(source: Source, url: str | None) -> tuple[BlockingClient, float | None]:
-    """Return our client for what we were given, and the timeout of its sockets."""
+def _client(source: Source, url: str | None) -> tuple[BlockingClient, float | None, Clock]:
+    """Return our client for what we were given, the timeout of its sockets, and its clock."""
     if url is not None:
+        pool = blocking_pool(url)  # raises where the URL cannot be used
         if names_several(url):
-            blocking_pool(url)  # raises where the URL cannot be used
-            return BlockingCluster(lambda: blocking_cluster(url)), None
-        return BlockingServer(blocking_pool(url)), None
+            return BlockingCluster(lambda: blocking_cluster(url)), None, process_clock
+        return BlockingServer(pool), None, clock_of(pool.connection_kwargs)
     if isinstance(source, redis.RedisCluster):
         own: redis.RedisCluster = source
         timeout = own.nodes_manager.connection_kwargs.get("socket_timeout")
-        return BlockingCluster(lambda: own), timeout
+        return BlockingCluster(lambda: own), timeout, process_clock
     if isinstance(source, redis.Redis):
         pool = source.connection_pool
-        return BlockingServer(pool), pool.connection_kwargs.get("socket_timeout")
+        options = pool.connection_kwargs
+        return BlockingServer(pool), options.get("socket_timeout"), clock_of(options)
     raise TypeError(
         f"{type(source).__name__}: give a URL, settings, a redis.Redis or a redis.RedisCluster"
     )

@@ -45,13 +45,15 @@ class Clock:
     def __init__(self, now: Callable[[], int] = time.time_ns) -> None:
         self._now = now
         self._last = 0
-        self._unlock()
-        if hasattr(os, "register_at_fork"):
-            # Another thread may have held it when the process was forked.
-            os.register_at_fork(after_in_child=self._unlock)
+        self.unlock()
 
-    def _unlock(self) -> None:
+    def unlock(self) -> None:
+        """Forget who held it: another thread may have, when the process was forked."""
         self._lock = threading.Lock()
+
+    def now(self) -> int:
+        """Return the time in milliseconds, however often it is asked for."""
+        return self._now() // 1_000_000
 
     def __call__(self) -> float:
         """Return a time that is later than all before."""
@@ -64,8 +66,19 @@ class Clock:
         return now / 1000
 
 
-clock: Clock = Clock()
+process_clock: Clock = Clock()
 """That of this process."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=process_clock.unlock)
+
+
+def clock_of(options: Mapping[str, Any]) -> Clock:
+    """Return the clock for updates, by the options of connections to the server.
+
+    A server in memory, which only tests have, comes with a clock that they move.
+    """
+    own: Clock = options.get("clock", process_clock)
+    return own
 
 
 class Emission(Struct, frozen=True, gc=False):
@@ -79,7 +92,9 @@ Document = dict[str, Any]
 """An update by the names of the wire."""
 
 
-def fields_of(kind: str, entity_id: str, phase: str, **others: Any) -> Document:
+def fields_of(
+    kind: str, entity_id: str, phase: str, *, clock: Clock = process_clock, **others: Any
+) -> Document:
     """Return an update by the names of the wire; what is None or false is left out.
 
     It has the time at which it was said, however late it is sent.
@@ -98,14 +113,16 @@ def fields_of(kind: str, entity_id: str, phase: str, **others: Any) -> Document:
     return fields
 
 
-def fields_from(update: Update | Mapping[str, Any]) -> Document:
+def fields_from(update: Update | Mapping[str, Any], *, clock: Clock = process_clock) -> Document:
     """Return the same of a struct, or of what `Emitter.emit` takes, by name; the wire's will do."""
     if isinstance(update, Update):
         others = {name: getattr(update, name) for name in NAMES}
-        return fields_of(str(update.__struct_config__.tag), update.id, update.phase, **others)
+        kind = str(update.__struct_config__.tag)
+        return fields_of(kind, update.id, update.phase, clock=clock, **others)
     others = dict(update)
     try:
-        return fields_of(others.pop("kind"), others.pop("id"), others.pop("phase"), **others)
+        named = others.pop("kind"), others.pop("id"), others.pop("phase")
+        return fields_of(*named, clock=clock, **others)
     except KeyError as error:
         raise UpdateError(f"{error.args[0]}: missing", error.args[0]) from None
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import deque
+from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
@@ -32,7 +33,7 @@ class Streams:
         self.added: int = 0
         self.lately: deque[Update] = deque(maxlen=REMEMBERED)
 
-    async def update(self, kind: str, entity_id: str, phase: str, **fields: object) -> None:
+    async def update(self, kind: str, entity_id: str, phase: str, **fields: Any) -> None:
         """Say in which phase an entity is now; `fields` are those of `Emitter.emit`."""
         update = fields_of(kind, entity_id, phase, **fields)
         self.lately.append(update)

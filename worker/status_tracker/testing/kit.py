@@ -13,16 +13,23 @@ from status_tracker.client.documents import Rejected
 from status_tracker.client.emitter import AsyncEmitter, Emitter
 from status_tracker.client.feed import BEGINNING, Removal, events_of
 from status_tracker.client.reader import AsyncStatusReader, StatusReader
+from status_tracker.client.updates import clock_of
 from status_tracker.connection.blocking import BlockingServer
 from status_tracker.connection.url import async_pool, blocking_pool
 from status_tracker.engine.batch import BatchBuilder
+from status_tracker.engine.heard import Heard
 from status_tracker.engine.statuses import StatusCache
 from status_tracker.engine.store import Store
 from status_tracker.errors import ConfigError
+from status_tracker.maintenance.retention import Retention
+from status_tracker.maintenance.stalled import Stalled
+from status_tracker.maintenance.trimming import Trimming
+from status_tracker.maintenance.upkeep import Policy
 from status_tracker.metadata import Deployment, ensure_deployment, revise
 from status_tracker.models import Change, Status
 from status_tracker.rules import Rules, load_rules, parse_rules, rules_json
-from status_tracker.settings import default_file, load_settings
+from status_tracker.settings import Settings, default_file, load_settings
+from status_tracker.testing.clock import KitClock
 from status_tracker.testing.differences import in_words, of_statuses
 from status_tracker.testing.immediate import Immediate, close_with_loop, driven
 from status_tracker.testing.line import Line
@@ -47,6 +54,12 @@ class Kit:
         self._client = Immediate(BlockingServer(blocking_pool(url)))
         self._shipped = load_rules(default_file("rules.toml"))
         self._deployment = self._agreed(None)
+        # When entities were heard of is remembered from settle to settle, as by an owner.
+        self._heard = {number: Heard() for number in range(self._deployment.partitions)}
+        self._policies = self._policies_of(self._settings)
+        clock = clock_of(blocking_pool(url).connection_kwargs)
+        self.clock: KitClock = KitClock(clock, self._keep_up)
+        """The time: of the server, and of emitters."""
         self._closing: list[AsyncGenerator[None, None]] = []
         # Entries that `redeliver` added, and what of them was rejected.
         self._repeats: set[tuple[str, bytes]] = set()
@@ -90,11 +103,7 @@ class Kit:
 
     def settle(self) -> None:
         """Fold all updates that were emitted; readers see what became of them."""
-        self._deployment = self._agreed(self._deployment)
-        lines = [self._line(number) for number in range(self._deployment.partitions)]
-        # Until none has any left: one partition may forward to another.
-        while any(driven(line.turn()).entries for line in lines):
-            pass
+        self._fold()
 
     def task(self, entity_id: str) -> Status | None:
         """Return the status of a task; None where it has none."""
@@ -216,6 +225,44 @@ class Kit:
         if unread:
             yield f"updates that are not folded yet: {unread}; status_tracker.settle() folds them"
 
+    def _fold(self) -> bool:
+        """Fold all updates that were emitted; return whether there were any."""
+        self._deployment = self._agreed(self._deployment)
+        lines = [self._line(number) for number in range(self._deployment.partitions)]
+        turns = 0
+        # Until none has any left: one partition may forward to another.
+        while any(driven(line.turn()).entries for line in lines):
+            turns += 1
+        return turns > 0
+
+    def _keep_up(self) -> None:
+        """Fold what was emitted, and do what workers do by the time, until nothing is left."""
+        self._fold()
+        is_due = True
+        while is_due:
+            now = self.clock.now()
+            looks = [driven(policy.look(now)) for policy in self._policies]
+            is_due = self._fold() or any(looks)
+
+    def _policies_of(self, settings: Settings) -> list[Policy]:
+        def deployment() -> Deployment:
+            return self._deployment
+
+        def owned() -> dict[int, Heard]:
+            return self._heard
+
+        return [
+            Stalled(self._client, deployment, owned, owner=""),
+            Retention(self._client, deployment, owned),
+            Trimming(
+                self._client,
+                deployment,
+                owned,
+                retention=settings.events_retention,
+                group_retention=settings.events_retention_for_groups,
+            ),
+        ]
+
     def _agreed(self, known: Deployment | None) -> Deployment:
         """Return the deployment with the rules in force, which somebody else may have changed."""
         return driven(
@@ -242,7 +289,7 @@ class Kit:
         cache = StatusCache(
             deployment.rules, capacity=settings.live_statuses, size=settings.live_bytes
         )
-        builder = BatchBuilder(deployment, cache, number=number)
+        builder = BatchBuilder(deployment, cache, number=number, heard=self._heard[number])
         line = Line(store, deployment.keys.partition(number), builder)
         driven(line.attach())
         return line
