@@ -54,7 +54,6 @@ class Line:
         """Read, fold and commit; once more where an entity was created that has a status."""
         batch = await self.fold(count)
         if not batch.entries:
-            self.builder.committed(batch)  # there is nothing to write
             return batch
         try:
             await self.store.commit(batch)
