@@ -172,6 +172,7 @@ def test_the_live_view_fits_its_terminal() -> None:
     text = "\n".join(rows)
     assert "redis-cli -u redis://127.0.0.1:" in text
     assert number(r"running +(\d+) ", text) > 0
+    assert re.search(r"running tasks \(\d+, \d+ stalled\)", text)
     assert re.search(r"video-\d{4}-\w+ +━+.* \d+%", text)
     assert "last rejections (of" in text
 

@@ -55,7 +55,7 @@ def _check_streams(client: Redis, keys: Keys, model: Model, added: int, *, flush
         for _, fields in client.xrange(keys.events(partition)):
             if NUMBER in fields:
                 numbers[int(fields[NUMBER])] += 1
-            else:
+            elif "from" in fields:  # the others are the workers' own
                 copies[fields["data"].encode(errors="surrogateescape")] += 1
     # A batch may have been added in parts, in any order, some of them before the flush.
     first = min(numbers) + BATCH if flushed else 0
@@ -110,6 +110,10 @@ def found(client: Redis, keys: Keys) -> Effects:
     effects = defaultdict(list)
     for stream in {own.changes for own in all_own}:
         for _, fields in client.xrange(stream):
+            if "removed" in fields:
+                for kind, entity_id in json.loads(fields["removed"]):
+                    effects[f"{kind} {entity_id}"].append("removed")
+                continue
             change = json.loads(fields["data"])
             effects[f"{change['kind']} {change['id']}"].append(canonical(change))
     for stream in {own.rejected for own in all_own}:
@@ -123,6 +127,10 @@ def wanted(model: Model, keys: Keys) -> Effects:
     """Return the same of the model."""
     effects = defaultdict(list)
     for change in model.changes:
+        if "removed" in change:
+            for kind, entity_id in change["removed"]:
+                effects[f"{kind} {entity_id}"].append("removed")
+            continue
         effects[f"{change['kind']} {change['id']}"].append(canonical(change))
     for entry in model.rejected:
         effects[f"rejected of {keys.events(entry.partition)}"].append(f"{entry.id} {entry.reason}")

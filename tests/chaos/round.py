@@ -17,6 +17,7 @@ from tests.chaos.schedule import KILLS, Step, of_worker, schedule
 from tests.chaos.sites import Layout
 from tests.chaos.system import FindingError, Pace, System
 from tests.chaos.timings import Absence, Measured
+from tests.chaos.upkeep import has_nothing_to_do
 from tests.servers import wait_until
 
 WORKERS = 4
@@ -84,19 +85,22 @@ def harm(system: System, tracks: Sequence[Sequence[Step]]) -> None:
 
 
 def settle(system: System) -> None:
-    """Wait until everything is read, and stop the workers."""
+    """Wait until everything is read, old or marked, and stop the workers."""
     system.site.await_whole()
     with system.client() as client:
         # Twice: while the first look goes on, a later partition may forward to an earlier one.
         try:
             wait_until(
-                lambda: drained(client, system.keys) and drained(client, system.keys),
+                lambda: (
+                    has_nothing_to_do(client, system.keys)
+                    and drained(client, system.keys)
+                    and drained(client, system.keys)
+                ),
                 within=SETTLES_WITHIN,
             )
         except AssertionError:
             raise FindingError(
-                f"after {SETTLES_WITHIN:g} s there is still something to read:\n"
-                f"{system.log[-5000:]}"
+                f"after {SETTLES_WITHIN:g} s there is still something to do:\n{system.log[-5000:]}"
             ) from None
     system.stop_workers()
 

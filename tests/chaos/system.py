@@ -10,6 +10,7 @@ from status_tracker.keys import Keys
 
 from tests.acceptance.tracker import Tracker
 from tests.chaos.sites import PARTITIONS, Layout, site
+from tests.chaos.upkeep import write_rules
 from tests.servers import Redis, Server
 
 
@@ -30,6 +31,7 @@ class Worker(Tracker):
     """One process of the fleet, which may be stopped for a while."""
 
     def __init__(self, name: str, folder: Path, keys: Keys, url: str, pace: Pace) -> None:
+        folder.mkdir(exist_ok=True)
         super().__init__(
             folder,
             STATUS_NAME=name,
@@ -40,6 +42,7 @@ class Worker(Tracker):
             # Nothing may be trimmed that is to be compared.
             STATUS_MAX_CHANGES="10000000",
             STATUS_MAX_REJECTED="10000000",
+            STATUS_RULES=str(write_rules(folder)),
         )
         self.name = name
 

@@ -28,9 +28,10 @@ from status_tracker.demo.words import show_lines, summary
 from status_tracker.embedded import embedded_server
 from status_tracker.errors import ConfigError, UnavailableError
 from status_tracker.keys import Keys
-from status_tracker.rules import load_rules
+from status_tracker.rules import Rules, load_rules
 from status_tracker.settings import default_file, load_settings
 from status_tracker.signals import StopSignals, stop_signals
+from status_tracker.units import Milliseconds
 
 DRAINS_WITHIN = 1.0
 """Seconds the worker has, when all is over, to read what the producers added."""
@@ -40,6 +41,12 @@ PAUSE = 0.02
 
 HISTORY = 20
 """Changes that are kept of each entity, for whoever looks at the keys."""
+
+STALLED = Milliseconds(3_000)
+"""How long a running task may say nothing."""
+
+KEPT = Milliseconds(60_000)
+"""How long what is done is kept: nobody watches for as long as by the shipped rules."""
 
 
 def run_demo(seconds: float | None) -> None:
@@ -73,11 +80,21 @@ async def _on_own_server(seconds: float | None, signals: StopSignals) -> list[st
         raise error
 
 
+def _rules() -> Rules:
+    """Return the shipped rules, with histories, and with limits of seconds."""
+    rules = load_rules(default_file("rules.toml"))
+    kinds = {
+        kind: msgspec.structs.replace(each, retention=dict.fromkeys(each.retention, KEPT))
+        for kind, each in rules.kinds.items()
+    }
+    kinds["task"] = msgspec.structs.replace(kinds["task"], stalled={"running": STALLED})
+    return msgspec.structs.replace(rules, history=HISTORY, kinds=kinds)
+
+
 async def _run(url: str, seconds: float | None, stop: asyncio.Event) -> Iterator[str]:
     """Run everything until told to stop; what fails ends the others."""
     settings = load_settings(environment={}, options={"redis_url": url})
-    rules = msgspec.structs.replace(load_rules(default_file("rules.toml")), history=HISTORY)
-    worker = Worker(settings, rules=rules)
+    worker = Worker(settings, rules=_rules())
     keys = Keys(settings.prefix, "single")
     own = [keys.partition(number).partition for number in range(settings.partitions)]
     began = time.monotonic()

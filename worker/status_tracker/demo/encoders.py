@@ -23,6 +23,9 @@ CANCELLED = 0.001
 TAKEN_AWAY = 0.002
 """Share of the reports at which the encoder is taken away, and the task waits for another."""
 
+HANGS = 0.002
+"""Share of the reports after which an encoder hangs for some time, and says nothing."""
+
 ERRORS = ("out of memory", "codec not found", "disk full", "input is truncated", "encoder crashed")
 
 Say = Callable[..., Awaitable[None]]
@@ -73,5 +76,7 @@ class Encoders:
                 await say("waiting", error_message="encoder was taken away")
                 return "waiting"
             await say("running", progress=round(report / reports, 3))
+            if self._luck.strikes(HANGS):
+                await self._luck.pause(4, 12)
         await say("completed")
         return "completed"

@@ -55,6 +55,8 @@ class Snapshot(Struct, frozen=True):
     """How many entries were rejected for which reason."""
     rejections: list[RejectedLine]
     """The last ones, the newest first."""
+    stalled: frozenset[str]
+    """Ids of tasks that say nothing for too long; at most a page of them."""
 
 
 class Reader:
@@ -69,7 +71,7 @@ class Reader:
         self._reasons: Counter[str] = Counter()
         self._rejections: deque[RejectedLine] = deque(maxlen=REJECTIONS)
         self._changes: deque[Change] = deque(maxlen=CHANGES)
-        self._shown = Snapshot({}, 0.0, Counter(), [])
+        self._shown = Snapshot({}, 0.0, Counter(), [], frozenset())
 
     async def follow(self) -> None:
         """Note what changes, until cancelled."""
@@ -101,6 +103,7 @@ class Reader:
             self._rate(sum(int(read or 0) for read in entries)),
             self._reasons.copy(),
             list(reversed(self._rejections)),
+            frozenset((await self._reader.stalled("task")).entities),
         )
 
     async def running(self, limit: int) -> list[tuple[str, Status]]:

@@ -98,7 +98,7 @@ async def _screen(rows: Room, url: str, reader: Reader, began: float) -> Layout:
     running = await reader.running(rows.tasks)
     columns = [
         Layout(_counts(snapshot), size=COUNTS[0]),
-        Layout(_tasks(running, snapshot.counts["task"]["running"])),
+        Layout(_tasks(running, snapshot)),
     ]
     if rows.changes:
         columns.append(Layout(_changes(reader.changes(rows.changes)), size=CHANGES))
@@ -137,7 +137,7 @@ def _counts(snapshot: Snapshot) -> Panel:
     return _panel(rows, "phases")
 
 
-def _tasks(running: Sequence[tuple[str, Status]], count: int) -> Panel:
+def _tasks(running: Sequence[tuple[str, Status]], snapshot: Snapshot) -> Panel:
     rows = Table.grid(expand=True, padding=(0, 1, 0, 0))
     rows.add_column(no_wrap=True, max_width=24)
     rows.add_column(ratio=1)
@@ -146,13 +146,17 @@ def _tasks(running: Sequence[tuple[str, Status]], count: int) -> Panel:
     for entity_id, status in running:
         progress = status.progress or 0
         style = COLORS[status.phase]
+        note = Text(f"retry {status.retries}" if status.retries else "", "yellow")
+        if entity_id in snapshot.stalled:
+            note = Text("stalled", "bold red")
         rows.add_row(
             Text(entity_id),
             ProgressBar(1, progress, complete_style=style, finished_style=style),
             Text(f"{progress:.0%}", style),
-            Text(f"retry {status.retries}" if status.retries else "", "yellow"),
+            note,
         )
-    return _panel(rows, f"running tasks ({count:,})")
+    count, stalled = snapshot.counts["task"]["running"], len(snapshot.stalled)
+    return _panel(rows, f"running tasks ({count:,}, {stalled} stalled)")
 
 
 def _changes(changes: Sequence[Change]) -> Panel:

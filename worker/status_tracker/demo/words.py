@@ -24,6 +24,7 @@ def line(seconds: float, snapshot: Snapshot) -> str:
     parts = [f"{seconds:.0f} s", f"{snapshot.rate:,.0f} events/s"]
     parts += [f"{kind}s: {_numbers(counts)}" for kind, counts in snapshot.counts.items()]
     last = f" (last: {snapshot.rejections[0].reason})" if snapshot.rejections else ""
+    parts.append(f"stalled: {len(snapshot.stalled)}")
     parts.append(f"rejected: {snapshot.reasons.total():,}{last}")
     return "  ".join(parts)
 
