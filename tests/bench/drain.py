@@ -13,7 +13,7 @@ from tests.bench.processes import Plan, connect, interleaved, serve, server_cpu,
 from tests.bench.report import Figure, Report, compared
 from tests.bench.workload import (
     KEYS,
-    LONG_AGO,
+    LAST_DAY,
     OWN,
     STEPS,
     Task,
@@ -116,7 +116,7 @@ def write(client: redis.Redis, tasks: Sequence[Task]) -> None:
     client.mset({status_key(task.id): task.document for task in tasks})
     entered: dict[str, dict[str, int]] = defaultdict(dict)
     for task in tasks:
-        entered[task.phase][task.id] = LONG_AGO
+        entered[task.phase][task.id] = LAST_DAY
     for phase, ids in entered.items():
         client.zadd(OWN.phase("task", phase), ids)
 

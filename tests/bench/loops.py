@@ -22,12 +22,14 @@ import redis
 from status_tracker.app import COLLECT_EVERY, Worker
 from status_tracker.rules import load_rules
 from status_tracker.settings import default_file, load_settings
+from status_tracker.units import duration
 
 from tests.bench.by_hand import MAX_RETRIES, SCRIPT, decoded, folded, keys_of
 from tests.bench.processes import connect, figures_of
 from tests.bench.workload import PREFIX, Workload
 
 TRACKER = "status tracker"
+WITH_RETENTION = "status tracker that looks each second what is old"
 WITH_HISTORY = "status tracker, history of 20"
 BY_HAND = "loop by hand, MSET"
 NOTHING = "loop that does nothing"
@@ -44,11 +46,17 @@ Handle = Callable[[redis.Redis, str, list[Entry]], None]
 """What is done with the entries of one read of one stream."""
 
 
-def drain_by_tracker(url: str, workload: Workload, *, history: int = 0) -> float:
-    """Let the real worker read everything; return events per second, its start included."""
+def drain_by_tracker(url: str, workload: Workload, *, history: int = 0, kept: str = "7d") -> float:
+    """Let the real worker read everything; return events per second, its start included.
+
+    `kept` is how long completed tasks are.
+    """
     options = {"redis_url": url, "prefix": PREFIX, "partitions": workload.partitions}
     settings = load_settings(environment={}, options=options)
     rules = msgspec.structs.replace(load_rules(default_file("rules.toml")), history=history)
+    task = rules.kinds["task"]
+    task = msgspec.structs.replace(task, retention={"completed": duration(kept)})
+    rules = msgspec.structs.replace(rules, kinds={**rules.kinds, "task": task})
     worker = Worker(settings, rules=rules)
 
     async def drain() -> float:
@@ -158,6 +166,7 @@ def _apply_batch(client: redis.Redis, stream: str, entries: list[Entry]) -> None
 LOOPS: dict[str, Callable[[str, Workload], float]] = {
     TRACKER: drain_by_tracker,
     WITH_HISTORY: partial(drain_by_tracker, history=20),
+    WITH_RETENTION: partial(drain_by_tracker, kept="10s"),
     BY_HAND: partial(_drain, count=1000, handle=_apply_batch),
     NOTHING: partial(_drain, count=1000, handle=_acknowledge),
     NAIVE: partial(_drain, count=100, handle=_apply_one_by_one),

@@ -23,8 +23,9 @@ OWN = KEYS.partition(0)
 """Also the keys that a deployment has once."""
 STEPS = ["pending", "waiting", *["running"] * 5, "completed"]
 
-LONG_AGO = 1_700_000_000_000
-"""The `updatedAt` of what was in the store before the first update."""
+DAY = 86_400_000
+LAST_DAY = (int(time.time() * 1000) // DAY - 1) * DAY
+"""The `updatedAt` of what was in the store before the first update: the rules let it stay."""
 
 AT_ONCE = 5_000
 """Commands or entities that go to the server together."""
@@ -48,13 +49,15 @@ class Workload(Struct, frozen=True):
     """Whether the first tasks in flight are in mid-life, with their statuses in the store. Else
     they begin with the backlog, which is what it is then about where they are many."""
     stored: int = 0
-    """How many more tasks are in the store, all of them completed long ago."""
+    """How many more tasks are in the store, all of them completed a day ago."""
+    ahead: int = -10_000
+    """Milliseconds from now to the `updatedAt` of the first update."""
     seed: int = 1
     """Another one has other tasks."""
 
     def updates(self) -> Iterator[tuple[int, bytes]]:
         """Yield ``(partition, data)``: tasks in flight move on at random, and new ones follow."""
-        now = int(time.time() * 1000) - 10_000
+        now = int(time.time() * 1000) + self.ahead
         for number, (task, step) in enumerate(self.moves()):
             yield spell(task, step, now + number // 100, self.partitions)
 
@@ -101,7 +104,7 @@ def spell(task: str, step: int, at: int, partitions: int) -> tuple[int, bytes]:
 
 def _document(step: int) -> bytes:
     """Return a status as it is long after an update."""
-    return msgspec.json.encode({**_told(step), "retries": 0, "updatedAt": LONG_AGO})
+    return msgspec.json.encode({**_told(step), "retries": 0, "updatedAt": LAST_DAY})
 
 
 def _told(step: int) -> dict[str, object]:

@@ -12,6 +12,7 @@ from status_tracker.connection.client import Client, Command, checked
 from status_tracker.engine.heard import Heard
 from status_tracker.keys import partition_of
 from status_tracker.maintenance.index import Share, members, shares, statuses
+from status_tracker.maintenance.upkeep import tenth
 from status_tracker.metadata import Deployment
 from status_tracker.removal import Removable, encode_removal
 from status_tracker.text import decoded
@@ -23,8 +24,7 @@ MOST_PAGES = 4
 """Of one set in a look."""
 
 LONGEST_PAUSE = 30.0
-SHORTEST_PAUSE = 0.2
-"""Seconds between two looks; between these, a tenth of the shortest time after which one goes."""
+"""Seconds between two looks at most; else a tenth of the shortest time after which one goes."""
 
 Due = dict[int, list[Removable]]
 """Number of the partition → what is to be taken away there."""
@@ -53,8 +53,8 @@ class Retention:
     def pause(self) -> float:
         """Seconds until the next look, where nothing is left to do."""
         kinds = self._deployment().rules.kinds.values()
-        times = [time for each in kinds for time in each.retention.values()]
-        return max(min([time / 10_000 for time in times], default=LONGEST_PAUSE), SHORTEST_PAUSE)
+        times = (time for each in kinds for time in each.retention.values())
+        return tenth(times, longest=LONGEST_PAUSE)
 
     async def look(self, now: int) -> bool:
         """Take away what is due at a time, in milliseconds; tell whether there may be more."""

@@ -23,6 +23,7 @@ from status_tracker.lua.mark import mark
 from status_tracker.maintenance.agenda import Agenda, Entity
 from status_tracker.maintenance.index import Share, members, shares, statuses
 from status_tracker.maintenance.marks import learn
+from status_tracker.maintenance.upkeep import tenth
 from status_tracker.metadata import Deployment
 from status_tracker.models import Status
 from status_tracker.units import Milliseconds, written
@@ -34,8 +35,7 @@ MOST_PAGES = 4
 """Of one set in a look."""
 
 LONGEST_PAUSE = 30.0
-SHORTEST_PAUSE = 0.1
-"""Seconds between two looks; between these, a tenth of the shortest limit."""
+"""Seconds between two looks at most; else a tenth of the shortest limit."""
 
 UNTIL_ALL_IS_KNOWN = 1.0
 """Seconds between two looks while partitions are taken over."""
@@ -102,8 +102,8 @@ class Stalled:
         owned = self._owned().values()
         if not owned or any(each.since is None or each.marks is None for each in owned):
             return UNTIL_ALL_IS_KNOWN
-        limits = [time for each in self._limits().values() for time in each.values()]
-        return max(min([time / 10_000 for time in limits], default=LONGEST_PAUSE), SHORTEST_PAUSE)
+        limits = (time for each in self._limits().values() for time in each.values())
+        return tenth(limits, longest=LONGEST_PAUSE)
 
     def _limits(self) -> Mapping[str, Mapping[str, Milliseconds]]:
         kinds = self._deployment().rules.kinds

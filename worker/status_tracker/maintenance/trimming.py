@@ -10,6 +10,7 @@ from status_tracker.connection.client import Client
 from status_tracker.engine.notices import Notice
 from status_tracker.keys import GROUP
 from status_tracker.lua.trim import trim
+from status_tracker.maintenance.upkeep import tenth
 from status_tracker.metadata import Deployment
 
 log: logging.Logger = logging.getLogger(__name__)
@@ -18,8 +19,7 @@ AT_ONCE = 10_000
 """Entries that one call takes away, about: it takes the server a millisecond or two."""
 
 LONGEST_PAUSE = 60.0
-SHORTEST_PAUSE = 0.2
-"""Seconds between two looks; between these, a tenth of the time for which entries are kept."""
+"""Seconds between two looks at most; else a tenth of the time for which entries are kept."""
 
 
 class Trimming:
@@ -49,7 +49,7 @@ class Trimming:
     @property
     def pause(self) -> float:
         """Seconds until the next look, where nothing is left to do."""
-        return max(min(self._retention / 10_000, LONGEST_PAUSE), SHORTEST_PAUSE)
+        return tenth([self._retention], longest=LONGEST_PAUSE)
 
     async def look(self, now: int) -> bool:
         """Take away what is old at a time, in milliseconds; tell whether there may be more."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from status_tracker.cancellation import together
@@ -14,7 +14,12 @@ IDLE_SHARE = 4
 """How many times as long as a step took is waited before the next one: updates come first."""
 
 SHORTEST_PAUSE = 0.1
-"""Seconds between two steps at least."""
+"""Seconds between two looks at least."""
+
+
+def tenth(times: Iterable[int], *, longest: float) -> float:
+    """Return a tenth of the shortest of times, in ms; as seconds, between two bounds."""
+    return max(min([longest, *(time / 10_000 for time in times)]), SHORTEST_PAUSE)
 
 
 class Policy(Protocol):
@@ -60,6 +65,4 @@ class Upkeep:
             else:
                 self._backoff.succeeded(policy.name)
             took = time.monotonic() - began
-            await asyncio.sleep(
-                max(took * IDLE_SHARE, SHORTEST_PAUSE if more else policy.pause, SHORTEST_PAUSE)
-            )
+            await asyncio.sleep(max(took * IDLE_SHARE, SHORTEST_PAUSE if more else policy.pause))
