@@ -1,10 +1,11 @@
 """Entries whose time a test gives, and owners whose partitions it drives step by step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from status_tracker.connection.client import Client
+import redis
+from status_tracker.connection.client import Client, Command
 from status_tracker.engine.heard import Heard
 from status_tracker.keys import partition_of
 from status_tracker.metadata import Deployment
@@ -69,6 +70,41 @@ class Owner:
             update = {"kind": "task", "id": entity_id, "phase": phase, "updatedAt": at, **fields}
             data = msgspec.json.encode(update)
             self._direct.xadd(f"status:events:{{{number}}}", {"data": data}, id=f"{at}-*")
+
+
+class Interrupted:
+    """A client that loses its connection once: before or after the server did the nth command."""
+
+    def __init__(self, client: Client, number: int, *, done: bool) -> None:
+        self.is_cluster = client.is_cluster
+        self._client = client
+        self._left = number
+        self._done = done
+
+    async def execute(self, *command: str | bytes | int) -> Any:
+        """Return the reply to a command."""
+        [reply] = await self.execute_all([command])
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    async def execute_all(self, commands: Sequence[Command]) -> list[Any]:
+        """Return the replies to commands."""
+        self._left -= 1
+        if self._left == 0 and not self._done:
+            raise redis.ConnectionError("lost")
+        replies = await self._client.execute_all(commands)
+        if self._left == 0:
+            raise redis.ConnectionError("lost")
+        return replies
+
+    async def close(self) -> None:
+        """Leave it to the other one."""
+
+    @property
+    def was_lost(self) -> bool:
+        """Whether there were so many commands."""
+        return self._left <= 0
 
 
 MakeOwner = Callable[..., Owner]

@@ -1,15 +1,25 @@
 """What has been in its phase for long enough goes, on real servers, at the test's own time."""
 
 import json
+from contextlib import suppress
 
 import pytest
+import redis
 from status_tracker.keys import partition_of
 from status_tracker.maintenance.index import PAGE
 from status_tracker.maintenance.retention import AT_ONCE, MOST_PAGES, Retention
 from status_tracker.rules import parse_rules, rules_json
 
 from tests.events import id_in, update
-from tests.integration.maintaining import PARTITIONS, SECOND, T0, MakeOwner, Owner, rules_of_task
+from tests.integration.maintaining import (
+    PARTITIONS,
+    SECOND,
+    T0,
+    Interrupted,
+    MakeOwner,
+    Owner,
+    rules_of_task,
+)
 from tests.integration.test_commit import fill
 from tests.servers import Redis
 
@@ -147,6 +157,30 @@ async def test_two_owners_at_once(one: Owner, owner: MakeOwner, redis_client: Re
     await one.apply()
     assert redis_client.hget("status:partition:{0}", "duplicates") == "1"
     assert not redis_client.exists(f"status:task:{TASK}")
+
+
+@pytest.mark.parametrize("done", [False, True])
+async def test_a_connection_that_is_lost_at_any_command(
+    owner: MakeOwner, redis_client: Redis, done: bool
+) -> None:
+    """An entry may be added twice then, of which the second one takes nothing away."""
+    number, was_lost = 0, True
+    while was_lost:
+        number += 1
+        redis_client.flushdb()
+        one = owner(RULES, 0)
+        await one.attach()
+        await one.say(T0, TASK, *DONE)
+        cut = Interrupted(one.client, number, done=done)
+        policy = Retention(cut, one.known, one.heard)
+        for _ in range(2):
+            with suppress(redis.ConnectionError):
+                await policy.look(T0 + TIME)
+        await one.apply()
+        was_lost = cut.was_lost
+        assert not redis_client.exists(f"status:task:{TASK}", COMPLETED)
+        assert len(removals(redis_client)) in ({1, 2} if was_lost else {1})
+    assert number > 2
 
 
 async def test_a_flush_in_the_middle(one: Owner, redis_client: Redis) -> None:

@@ -1,14 +1,24 @@
 """What is without an update for longer than its limit, on real servers, at the test's own time."""
 
 import json
+from contextlib import suppress
 from math import inf
 
 import pytest
+import redis
 from status_tracker.keys import partition_of
 from status_tracker.maintenance.stalled import Stalled
 
 from tests.events import id_in
-from tests.integration.maintaining import PARTITIONS, SECOND, T0, MakeOwner, Owner, rules_of_task
+from tests.integration.maintaining import (
+    PARTITIONS,
+    SECOND,
+    T0,
+    Interrupted,
+    MakeOwner,
+    Owner,
+    rules_of_task,
+)
 from tests.servers import Redis
 
 LIMIT = 10 * SECOND
@@ -239,6 +249,28 @@ async def test_a_flush_in_the_middle(one: Owner, redis_client: Redis) -> None:
     await one.say(T0 + 4 * LIMIT, TASK, "pending", "waiting", "running")
     await policy.look(T0 + 5 * LIMIT)
     assert marked(redis_client) == {TASK: T0 + 5 * LIMIT}
+
+
+@pytest.mark.parametrize("done", [False, True])
+async def test_a_connection_that_is_lost_at_any_command(
+    owner: MakeOwner, redis_client: Redis, done: bool
+) -> None:
+    """Whatever the server did of it: in the end each is marked that is to be, and nobody else."""
+    number, was_lost = 0, True
+    while was_lost:
+        number += 1
+        redis_client.flushdb()
+        one = await running(owner(RULES, 0), TASK, OTHER)
+        cut = Interrupted(one.client, number, done=done)
+        policy = Stalled(cut, one.known, one.heard, owner="")
+        for now in (T0, T0 + LIMIT, T0 + LIMIT, T0 + LIMIT):
+            with suppress(redis.ConnectionError):
+                await policy.look(now)
+        was_lost = cut.was_lost
+        assert marked(redis_client) == {TASK: T0 + LIMIT, OTHER: T0 + LIMIT}
+        await one.say(T0 + 2 * LIMIT, OTHER, "completed")
+        assert marked(redis_client) == {TASK: T0 + LIMIT}
+    assert number > 8
 
 
 async def test_many_at_once(owner: MakeOwner, redis_client: Redis) -> None:
