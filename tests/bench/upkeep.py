@@ -2,11 +2,12 @@
 
 `python -m tests.bench.upkeep` stores completed tasks, all of them due at once, and has a worker
 take them away: alone, and while it drains a backlog, in rounds beside a drain with as many stored
-of which none is due.
+of which none is due. Then it feeds a worker with limits of seconds for long, and looks at memory.
 """
 
 import argparse
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -20,13 +21,17 @@ if not __package__:
     # Run as a file: Python then looks beside it, and not in the checkout.
     sys.path[0] = str(Path(__file__).parents[2])
 
-from tests.bench.drain import Backlog
+from status_tracker.settings import default_file
+
+from tests.bench.drain import Backlog, entries
 from tests.bench.loops import WITH_RETENTION, drain_alone
 from tests.bench.processes import (
     Plan,
     await_that,
+    connect,
     interleaved,
     interruptible,
+    memory,
     running,
     say,
     serve,
@@ -34,12 +39,13 @@ from tests.bench.processes import (
     worker,
 )
 from tests.bench.report import median
-from tests.bench.workload import OWN, Workload, pieces, status_key
+from tests.bench.workload import OWN, Workload, add, pieces, status_key
 from tests.servers import binaries
 
 STORED = 1_000_000
 EVENTS = 2_000_000
 """Enough for some seconds: the first look is after one."""
+SOAKED = 10_000_000
 LONG_AGO = 1_700_000_000_000
 """When tasks were completed that are due."""
 
@@ -48,6 +54,10 @@ AHEAD = 50_000
 producer's clock may be ahead by so much."""
 
 COMPLETED = OWN.phase("task", "completed")
+SOON = 'completed = "2s"'
+SLICE = 20_000
+"""Updates that are added at once."""
+
 SLOW = 1_000
 """Microseconds from which on the server's slow log keeps a call."""
 
@@ -106,6 +116,35 @@ class Due:
         self._client.hset(OWN.counts("task"), "completed", str(self._stored))
 
 
+def soak(url: str, events: int) -> None:
+    """Feed a worker whose entities go after seconds, and whose entries do; tell the memory."""
+    workload = Workload(events, in_flight=20_000)
+    with connect(url) as client, tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        client.flushdb()
+        rules = default_file("rules.toml").read_text().replace('completed = "7d"', SOON)
+        file = Path(folder) / "rules.toml"
+        file.write_text(rules)
+        setting = ["env", f"STATUS_RULES={file}", "STATUS_EVENTS_RETENTION=1s"]
+        fed, next_look = 0, events // 10
+        with running([*setting, *worker(url, workload.partitions)]) as process:
+            for some in pieces(workload.updates(), SLICE):
+                add(client, workload.streams(), some)
+                fed += len(some)
+                await_that(partial(_drained, client, fed, workload), "a slice to be drained")
+                if fed >= next_look:
+                    used = client.info("memory")["used_memory"] / 1e6
+                    completed = client.zcard(COMPLETED)
+                    say(
+                        f"{fed:,} events: worker {memory(process, 'VmRSS'):.0f} MB, server "
+                        f"{used:.0f} MB, {completed:,} completed tasks"
+                    )
+                    next_look += events // 10
+
+
+def _drained(client: redis.Redis, events: int, workload: Workload) -> bool:
+    return entries(client, workload) >= events
+
+
 def main() -> None:
     """Print how fast tasks go, the longest calls, and the ratio of the drains."""
     parser = argparse.ArgumentParser(
@@ -127,6 +166,8 @@ def main() -> None:
         drains = interleaved(plan, contenders, lambda rate: f"{rate:,.0f}/s")
     pairs = zip(drains["due"], drains["not due"], strict=True)
     print(f"ratio of the drains: {median([ours / theirs for ours, theirs in pairs]):.2f}")
+    with serve(options.server) as url:
+        soak(url, plan.sized(SOAKED))
 
 
 if __name__ == "__main__":
