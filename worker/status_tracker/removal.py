@@ -1,7 +1,8 @@
 """Between which entities are taken away and the value of an entry's field `remove`. Pure."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Annotated
 
@@ -9,11 +10,15 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from status_tracker.decode import invalid_id
+from status_tracker.errors import UpdateError
 from status_tracker.keys import NAME_PATTERN, PARTS, partition_of
 from status_tracker.models import EntityId, Rejection, Status, Timestamp
 
 MOST = 1_000
 """Entities that one entry takes away."""
+
+AT_ONCE = 500
+"""Entities that `removals_of` puts into one entry: all of them go in one commit."""
 
 _FORM = 'must be a list of at most 1,000 of ["task","id"] or ["task","id",updatedAt,"phase"]'
 
@@ -40,6 +45,43 @@ class Removable(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
 _Removables = Annotated[list[Removable], Meta(max_length=MOST)]
 _encode = msgspec.json.Encoder().encode
 _decode: Callable[[bytes], list[Removable]] = msgspec.json.Decoder(_Removables).decode
+
+
+class Removal(Struct, frozen=True):
+    """An entry that takes entities away, whatever their statuses are."""
+
+    partition: int
+    ids: list[str]
+    data: bytes
+    """The value of its field `remove`."""
+
+
+def removals_of(
+    kind: str, ids: Iterable[str], *, partitions: int, max_event_bytes: int
+) -> Iterator[Removal]:
+    """Yield the entries that take entities of a kind away, each for its partition.
+
+    Raises `UpdateError` for an id that is too long for an entry.
+    """
+    waiting: dict[int, list[str]] = defaultdict(list)
+    sizes: Counter[int] = Counter()
+    for each in ids:
+        number = partition_of(each, partitions)
+        size = len(_encode((kind, each))) + 1  # with a comma or the last bracket after it
+        if size >= max_event_bytes:
+            raise UpdateError(f"id: {each}; its entry is over max_event_bytes ({max_event_bytes})")
+        # One more is the first bracket.
+        if len(waiting[number]) == AT_ONCE or sizes[number] + size >= max_event_bytes:
+            yield _removal(kind, number, waiting.pop(number))
+            sizes[number] = 0
+        waiting[number].append(each)
+        sizes[number] += size
+    for number, some in waiting.items():
+        yield _removal(kind, number, some)
+
+
+def _removal(kind: str, number: int, ids: list[str]) -> Removal:
+    return Removal(number, ids, _encode([(kind, each) for each in ids]))
 
 
 def encode_removal(removables: Sequence[Removable], max_event_bytes: int) -> bytes | None:

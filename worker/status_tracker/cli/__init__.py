@@ -24,6 +24,7 @@ COMMANDS = {
     "check": "Check the settings and the rules, and print the lifecycles.",
     "emit": "Send an update, or a file of updates.",
     "set": "Set the phase of an entity by hand, and say what was and what is.",
+    "forget": "Take entities away, and say what each was.",
     "get": "Show the status of entities.",
     "list": "Show the entities in a phase, those stalled, or those whose id fits a pattern.",
     "counts": "Show how many entities are in each phase.",

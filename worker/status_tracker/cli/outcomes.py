@@ -5,7 +5,7 @@ No two of them are of the same entity: whether a status changed tells of one upd
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -64,9 +64,9 @@ class ByHand:
         self, shell: SyncShell, deployment: Deployment, entities: Sequence[Entity]
     ) -> None:
         self._shell = shell
+        self._deployment = deployment
         self._numbers = [partition_of(each.id, deployment.partitions) for each in entities]
         self._own = [deployment.keys.partition(number) for number in self._numbers]
-        self._leases = {number: deployment.keys.lease(number) for number in self._numbers}
         self._keys = [own.status(*each) for own, each in zip(self._own, entities, strict=True)]
         self._ids: list[bytes] = []
         self._before = self._look()
@@ -88,7 +88,9 @@ class ByHand:
         ]
         try:
             self._ids = self._ask(commands, 0)
-            self._wait(within)
+            # Of each partition the last one.
+            last = dict(zip(self._numbers, self._ids, strict=True))
+            await_read(self._shell, self._deployment, last, within)
             return list(self._outcomes())
         except UnavailableError as error:
             if not is_lost(error.__cause__):
@@ -113,34 +115,6 @@ class ByHand:
                 key: page[0][0] if page else b"0-0"
                 for key, page in zip(rejected, newest, strict=True)
             },
-        )
-
-    def _wait(self, within: int) -> None:
-        deadline = time.monotonic() + within / 1000
-        left = dict(zip(self._numbers, self._ids, strict=True))  # the last one of each partition
-        partitions = {
-            number: own.partition for number, own in zip(self._numbers, self._own, strict=True)
-        }
-        while True:
-            cursors = self._ask([("HGET", partitions[number], "cursor") for number in left])
-            left = {
-                number: entry_id
-                for (number, entry_id), cursor in zip(left.items(), cursors, strict=True)
-                if not is_passed(cursor, entry_id)
-            }
-            if not left:
-                return
-            if time.monotonic() >= deadline:
-                raise self._unread(min(left), within)
-            time.sleep(LOOK_EVERY)
-
-    def _unread(self, number: int, within: int) -> UnavailableError:
-        [owner] = self._ask([("GET", self._leases[number])])
-        who = "no worker reads" if owner is None else f"{decoded(owner)} is behind with"
-        stream = self._own[self._numbers.index(number)].events
-        return UnavailableError(
-            f"{who} partition {number}: the update was not read within {within / 1000:g} s; "
-            f"it stays in {stream} and counts as soon as it is read"
         )
 
     def _outcomes(self) -> Iterator[Outcome]:
@@ -179,6 +153,46 @@ class ByHand:
 
     def _ask(self, commands: Sequence[Command], within: float = TRIED_FOR) -> list[Any]:
         return self._shell.run(asked_all(list(commands), within))
+
+
+def await_read(
+    shell: SyncShell,
+    deployment: Deployment,
+    entry_ids: Mapping[int, bytes],
+    within: int,
+    what: str = "update",
+) -> None:
+    """Wait until an entry of each of some partitions was read.
+
+    Raises `UnavailableError` where one is not read within so many milliseconds.
+    """
+    deadline = time.monotonic() + within / 1000
+    left = dict(entry_ids)
+    while left:
+        commands: list[Command] = [
+            ("HGET", deployment.keys.partition(number).partition, "cursor") for number in left
+        ]
+        cursors = shell.run(asked_all(commands, TRIED_FOR))
+        left = {
+            number: entry_id
+            for (number, entry_id), cursor in zip(left.items(), cursors, strict=True)
+            if not is_passed(cursor, entry_id)
+        }
+        if left and time.monotonic() >= deadline:
+            raise _unread(
+                shell, deployment, min(left), f"the {what} was not read within {within / 1000:g} s"
+            )
+        if left:
+            time.sleep(LOOK_EVERY)
+
+
+def _unread(shell: SyncShell, deployment: Deployment, number: int, late: str) -> UnavailableError:
+    owner = shell.run(asked(("GET", deployment.keys.lease(number)), TRIED_FOR))
+    who = "no worker reads" if owner is None else f"{decoded(owner)} is behind with"
+    return UnavailableError(
+        f"{who} partition {number}: {late}; "
+        f"it stays in {deployment.keys.events(number)} and counts as soon as it is read"
+    )
 
 
 def server_time(shell: SyncShell) -> int:

@@ -1,9 +1,12 @@
-"""A file of updates, one JSON document a line: read twice, to be checked and to be sent."""
+"""A file of updates, one JSON document a line: read twice, to be checked and to be sent.
+
+What it has in common with a file of ids stands here, too.
+"""
 
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from itertools import islice
@@ -39,6 +42,30 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
 
 
+def lines_of(file: IO[bytes], most: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not empty, by number; of one that is too long, the beginning."""
+    file.seek(0)
+    number = 0
+    # One that is cut is still too large.
+    while line := file.readline(most + 2):
+        number += 1
+        rest = line
+        while rest and not rest.endswith(b"\n"):
+            rest = file.readline(most)
+        if line.strip():
+            yield number, line.strip()
+
+
+def refuse(name: str, problems: Sequence[str]) -> None:
+    """Raise `InputError`, and print which lines of a file cannot be sent, where there are some."""
+    if len(problems) == 1:
+        raise InputError(f"{problems[0]}; nothing was sent")
+    if problems:
+        for each in problems[:PROBLEMS_SHOWN]:
+            click.echo(escaped(each), err=True)
+        raise InputError(f"{name}: {len(problems):,} lines cannot be sent; nothing was sent")
+
+
 class Checked(NamedTuple):
     """What a file has that can be sent."""
 
@@ -66,7 +93,7 @@ class UpdatesFile:
         Raises `InputError` where one cannot be sent, and prints which, and why.
         """
         digest, total, problems = Digest(), 0, []
-        for number, line in self._lines():
+        for number, line in lines_of(self._file, self._most):
             try:
                 emission = self._emission(number, line)
             except UpdateError as error:
@@ -75,33 +102,13 @@ class UpdatesFile:
             if total < sent:
                 digest.add(emission)
             total += 1
-        if len(problems) == 1:
-            raise InputError(f"{problems[0]}; nothing was sent")
-        if problems:
-            for each in problems[:PROBLEMS_SHOWN]:
-                click.echo(escaped(each), err=True)
-            raise InputError(
-                f"{self._name}: {len(problems):,} lines cannot be sent; nothing was sent"
-            )
+        refuse(self._name, problems)
         return Checked(total, digest.text)
 
     def updates(self, skipped: int) -> Iterator[Emission]:
         """Yield the updates after some that were sent, from the beginning of the file."""
-        for number, line in islice(self._lines(), skipped, None):
+        for number, line in islice(lines_of(self._file, self._most), skipped, None):
             yield self._emission(number, line)
-
-    def _lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the lines that are not empty, by their number; of a huge one, the beginning."""
-        self._file.seek(0)
-        number = 0
-        # One that is cut is still too large.
-        while line := self._file.readline(self._most + 2):
-            number += 1
-            rest = line
-            while rest and not rest.endswith(b"\n"):
-                rest = self._file.readline(self._most)
-            if line.strip():
-                yield number, line.strip()
 
     def _emission(self, number: int, line: bytes) -> Emission:
         try:

@@ -117,6 +117,14 @@ class Emitter:
         """
         return self._shell.run(self._emitting.emit_many(updates, on_progress))
 
+    def remove(self, kind: str, ids: Iterable[str]) -> int:
+        """Take entities away, whatever their statuses are; return how many ids there were.
+
+        Some hundreds go with one entry, which counts as soon as a worker reads it. Where one
+        cannot be an id, `UpdateError` says so, and none is sent.
+        """
+        return self._shell.run(self._emitting.remove(kind, ids))
+
     def report(
         self,
         id: str,
@@ -235,6 +243,10 @@ class AsyncEmitter:
     ) -> int:
         """Send structs, or mappings of what `emit` takes; see `Emitter.emit_many`."""
         return await self._shell.run(self._emitting.emit_many(updates, on_progress))
+
+    async def remove(self, kind: str, ids: Iterable[str]) -> int:
+        """Take entities away, whatever their statuses are; see `Emitter.remove`."""
+        return await self._shell.run(self._emitting.remove(kind, ids))
 
     def report(
         self,

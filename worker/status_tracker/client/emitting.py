@@ -1,13 +1,22 @@
-"""Adding updates to the streams: checked, in order, once."""
+"""Adding entries to the streams: checked, in order, once."""
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
+from redis.exceptions import ResponseError
 
-from status_tracker.client.operations import Operation, Pause, Tries, is_lost, is_passing, pairs
+from status_tracker.client.operations import (
+    Operation,
+    Pause,
+    Tries,
+    asked_all,
+    is_lost,
+    is_passing,
+    pairs,
+)
 from status_tracker.client.site import Site
 from status_tracker.client.updates import (
     Checker,
@@ -19,16 +28,22 @@ from status_tracker.client.updates import (
     process_clock,
 )
 from status_tracker.connection.client import Command
+from status_tracker.decode import invalid_id
 from status_tracker.errors import BacklogError, UnavailableError, UpdateError
 from status_tracker.keys import GROUP
 from status_tracker.metadata import Deployment
 from status_tracker.models import Update
+from status_tracker.removal import Removal, removals_of
+from status_tracker.text import escaped, listed
 
 BATCH = 2_000
 """Updates in one pipeline: more are no faster, and fewer wait more often."""
 
 BATCH_BYTES = 1_048_576
 """Bytes of updates in one pipeline, about."""
+
+REMOVALS = 16
+"""Entries that take entities away in one pipeline: each may be as large as an update."""
 
 WAIT_FOR = 1_000
 """Milliseconds that replicas have to say that they have an update."""
@@ -136,13 +151,75 @@ class Emitting:
             emissions.append(emission)
         return emissions
 
+    def remove(self, kind: str, ids: Iterable[str]) -> Operation[int]:
+        """Check ids, and add the entries that take these entities away; return how many ids."""
+        removals = yield from self.removals(kind, ids)
+        yield from self.send_removals(removals)
+        return sum(len(each.ids) for each in removals)
+
+    def removals(self, kind: str, ids: Iterable[str]) -> Operation[list[Removal]]:
+        """Return the entries that take entities away; raises `UpdateError`."""
+        if isinstance(ids, str):
+            raise TypeError(f"ids: {ids!r} is text, and would be taken for an id a character")
+        deployment = yield from self._site.latest()
+        if kind not in deployment.rules.kinds:
+            deployment = yield from self._site.read()
+        rules = deployment.rules
+        if kind not in rules.kinds:
+            raise UpdateError(escaped(f"kind: {kind}; must be {listed(rules.kinds)}"), "kind")
+        wanted = list(dict.fromkeys(ids))
+        for each in wanted:
+            refused = invalid_id(each)
+            if refused is not None:
+                raise UpdateError(escaped(refused.detail), "id")
+        return list(
+            removals_of(
+                kind,
+                wanted,
+                partitions=deployment.partitions,
+                max_event_bytes=rules.max_event_bytes,
+            )
+        )
+
+    def send_removals(self, removals: Sequence[Removal]) -> Operation[list[str]]:
+        """Add entries that take entities away, each once; return their IDs."""
+        yield from self._note_ends({each.partition for each in removals})
+        entry_ids: list[str] = []
+        for begin in range(0, len(removals), REMOVALS):
+            some = removals[begin : begin + REMOVALS]
+            entry_ids += yield from self.send(
+                [Emission(each.partition, each.data, "remove") for each in some]
+            )
+        return entry_ids
+
+    def _note_ends(self, numbers: Iterable[int]) -> Operation[None]:
+        """Note where the streams end of which no entry of ours is known.
+
+        An earlier removal of the same entities has the same bytes: it must not be found, and taken
+        for one that a lost connection did not add.
+        """
+        keys = (yield from self._site.get()).keys
+        streams = [stream for stream in map(keys.events, numbers) if stream not in self._last]
+        commands: list[Command] = [
+            ("XREVRANGE", stream, "+", "-", "COUNT", 1) for stream in streams
+        ]
+        try:
+            pages = yield from asked_all(commands, self._options.retry_for)
+        except UnavailableError as error:
+            # Who may only write there cannot look for an entry either.
+            if not isinstance(error.__cause__, ResponseError):
+                raise
+            return
+        for stream, page in zip(streams, pages, strict=True):
+            self._last.setdefault(stream, page[0][0] if page else b"0-0")
+
     def _checker_of(self, deployment: Deployment) -> Checker:
         if self._checker is None or self._checker[0] is not deployment:
             self._checker = deployment, Checker(deployment)
         return self._checker[1]
 
     def send(self, batch: list[Emission], within: float | None = None) -> Operation[list[str]]:
-        """Add updates in their order, each once; return their entries' IDs.
+        """Add entries in their order, each once; return their IDs.
 
         After a lost connection it looks which of them are there, and sends the others. Raises
         `BacklogError`, and `UnavailableError` where the server cannot be used for so long.
@@ -183,7 +260,7 @@ class Emitting:
         adds: list[int | None] = []
         replicas = self._options.wait_replicas
         for place, after in zip(places, [*places[1:], -1], strict=True):
-            commands.append(("XADD", streams[place], "*", "data", batch[place].data))
+            commands.append(("XADD", streams[place], "*", batch[place].field, batch[place].data))
             adds.append(place)
             if replicas and (after < 0 or streams[after] != streams[place]):
                 commands.append(("WAIT", replicas, WAIT_FOR))
@@ -210,14 +287,15 @@ class Emitting:
         batch: list[Emission],
         found: list[bytes | None],
     ) -> Operation[None]:
-        """Find out which updates were added though the connection was lost, and note their IDs.
+        """Find out which entries were added though the connection was lost, and note their IDs.
 
-        Two of the same entity that are both added again could be steps back and forth.
+        Two updates of the same entity that are both added again could be steps back and forth.
         """
-        wanted: dict[str, dict[bytes, int]] = defaultdict(dict)
+        wanted: dict[str, dict[tuple[bytes, ...], int]] = defaultdict(dict)
         for place in places:
             if found[place] is None:
-                wanted[streams[place]][batch[place].data] = place
+                each = batch[place]
+                wanted[streams[place]][each.field.encode(), each.data] = place
         for stream, of_stream in wanted.items():
             begin = b"(" + before[stream] if stream in before else b"-"
             end: str | bytes = "+"
@@ -226,7 +304,7 @@ class Emitting:
                 if isinstance(page, Exception):
                     break  # it cannot be known: sent again, it is a duplicate or stale
                 for entry_id, values in page:
-                    place = of_stream.pop(_data(values), -1)
+                    place = of_stream.pop(tuple(values), -1)
                     if place >= 0:
                         found[place] = entry_id
                 if len(page) < PAGE or not of_stream:
@@ -269,10 +347,6 @@ def unread_of(groups: Any) -> int:
         if group[b"name"] == GROUP.encode():
             return int(group.get(b"lag") or 0)
     return 0
-
-
-def _data(values: list[bytes]) -> bytes:
-    return values[1] if values[:1] == [b"data"] else b""
 
 
 def _worst(errors: list[Exception]) -> Exception:

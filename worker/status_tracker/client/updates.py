@@ -82,10 +82,12 @@ def clock_of(options: Mapping[str, Any]) -> Clock:
 
 
 class Emission(Struct, frozen=True, gc=False):
-    """An update on its way."""
+    """An entry on its way."""
 
     partition: int
     data: bytes
+    field: str = "data"
+    """Its one field, whose value the data is."""
 
 
 Document = dict[str, Any]
