@@ -54,6 +54,8 @@ class Streams:
 
     def __init__(self) -> None:
         self.entries: dict[str, list[tuple[bytes, bytes]]] = {}
+        self.fields: dict[tuple[bytes, bytes], bytes] = {}
+        """Entry → the name of its field."""
         self.asked: list[Any] = []
         self.faults: list[Callable[[list[Any]], list[Any]]] = []
         """What the next pipelines meet, each once: it may let commands through by `reply`."""
@@ -70,14 +72,15 @@ class Streams:
     def reply(self, command: Any) -> Any:
         """Do what one command says."""
         match command:
-            case ("XADD", stream, "*", "data", data):
+            case ("XADD", stream, "*", field, data):
                 entries = self.entries.setdefault(stream, [])
                 entries.append((b"%d-0" % (len(entries) + 1), data))
+                self.fields[entries[-1]] = field.encode()
                 return entries[-1][0]
-            case ("XREVRANGE", stream, "+", begin, "COUNT", _):
-                first = int(begin[1:].split(b"-")[0]) if begin != b"-" else 0
-                entries = self.entries.get(stream, [])[first:]
-                return [(entry_id, [b"data", data]) for entry_id, data in reversed(entries)]
+            case ("XREVRANGE", stream, "+", begin, "COUNT", count):
+                first = int(begin[1:].split(b"-")[0]) if begin not in ("-", b"-") else 0
+                entries = self.entries.get(stream, [])[first:][-count:]
+                return [(each[0], [self.fields[each], each[1]]) for each in reversed(entries)]
             case ("WAIT", _, _):
                 return self.replicas
             case ("XINFO", "GROUPS", _):

@@ -14,7 +14,7 @@ from status_tracker.client.operations import Pause
 from status_tracker.client.updates import fields_of
 from status_tracker.rules import Rules
 
-from tests.events import id_in
+from tests.events import id_in, update
 from tests.unit.driving import DEPLOYMENT, KnownSite, Streams, driven
 
 LOST = exceptions.ConnectionError("the connection is gone")
@@ -157,6 +157,70 @@ def test_what_the_iterable_raises_is_raised() -> None:
     with pytest.raises(OSError, match="no such file"):
         driven(emitting().emit_many(broken(), None), streams.answer)
     assert len(streams.data()) == 2
+
+
+def lose(streams: Streams, *, done: bool) -> None:
+    """Lose the connection in the next pipeline that adds something, before or after it is done."""
+
+    def fault(commands: list[Any]) -> list[Any]:
+        if commands[0][0] != "XADD":
+            streams.faults.insert(0, fault)
+            return list(map(streams.reply, commands))
+        if done:
+            list(map(streams.reply, commands))
+        return [LOST] * len(commands)
+
+    streams.faults.append(fault)
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_removal_is_added_once(*, done: bool) -> None:
+    """An earlier one of the same bytes is not taken for one that a lost connection did not add."""
+    streams = Streams()
+    ids = [id_in(number) for number in range(4)]
+    assert driven(emitting().remove("task", ids), streams.answer) == 4
+    # The entity comes back, and a second emitter removes it again.
+    for each in ids:
+        streams.reply(
+            ("XADD", f"status:events:{{{ids.index(each)}}}", "*", "data", update(each, "x"))
+        )
+    lose(streams, done=done)
+    assert driven(emitting().remove("task", ids), streams.answer) == 4
+    for number, each in enumerate(ids):
+        [first, _, second] = streams.entries[f"status:events:{{{number}}}"]
+        assert first[1] == second[1] == b'[["task","%b"]]' % each.encode()
+        assert streams.fields[second] == b"remove"
+
+
+def test_who_may_only_write_removes_too() -> None:
+    """Where the streams end cannot be known then, nor looked for after a lost connection."""
+    streams = Streams()
+    refused = exceptions.NoPermissionError("NOPERM no XREVRANGE")
+    streams.faults.append(lambda commands: [refused] * len(commands))
+    assert driven(emitting().remove("task", ["a"]), streams.answer) == 1
+    assert len(streams.data()) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "ids", "says"),
+    [
+        ("job", ["a"], "kind: job; must be task or asset"),
+        ("task", ["a", "b c"], "id: 'b c'; must be text"),
+        ("task", ["a", ""], "id: ''; must be text"),
+    ],
+)
+def test_what_cannot_be_removed(kind: str, ids: list[str], says: str) -> None:
+    """Nothing is sent, neither what is before it."""
+    streams = Streams()
+    with pytest.raises(UpdateError, match=says):
+        driven(emitting().remove(kind, ids), streams.answer)
+    assert streams.asked == []
+
+
+def test_an_id_for_a_list_of_ids() -> None:
+    """Text is a sequence, too: of characters, which are ids that there may be."""
+    with pytest.raises(TypeError, match="'abc' is text"):
+        driven(emitting().remove("task", "abc"), Streams().answer)
 
 
 def test_replicas_are_waited_for_on_the_same_connection() -> None:

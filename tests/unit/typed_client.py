@@ -39,6 +39,7 @@ def produce(emitter: Emitter, parts: list[int]) -> None:
     mixed: list[Update | Mapping[str, object]]
     mixed = [TaskUpdate(id="a", phase="failed"), AssetUpdate(id="v", phase="ready"), mapping]
     assert_type(emitter.emit_many(mixed, on_progress=print), int)
+    assert_type(emitter.remove("task", ["a", "b"]), int)
     with emitter.report("a", begin=True) as task:
         assert_type(task, TaskReporter)
         for part in task.track(parts):

@@ -7,6 +7,7 @@ from msgspec import Struct, field
 
 from status_tracker.cli.forget.removing import RETRY_FOR, emitting_of, send
 from status_tracker.cli.forget.traces import Fields, Traces
+from status_tracker.cli.outcomes import is_passed
 from status_tracker.client.feed import id_parts
 from status_tracker.client.operations import asked, asked_all, pairs
 from status_tracker.client.sync_shell import SyncShell
@@ -15,6 +16,7 @@ from status_tracker.decode import size_of
 from status_tracker.keys import GROUP, PartitionKeys
 from status_tracker.metadata import Deployment
 from status_tracker.removal import Removal
+from status_tracker.text import decoded
 
 PAGE, MOST, PAGE_BYTES = 10, 200, 256 * 1024
 """Entries that are read, and deleted, at once: at first, at most, and in bytes, about. So no step
@@ -89,7 +91,7 @@ class Eraser:
         [groups] = self._ask([("XINFO", "GROUPS", own.events)])
         lagging = {f"{own.events}, which was read last of all": id_parts(cursor)}
         for group in map(pairs, groups):
-            name, last = group[b"name"].decode(), group[b"last-delivered-id"].decode()
+            name, last = decoded(group[b"name"]), group[b"last-delivered-id"].decode()
             if name != GROUP:
                 # The ID after the last one that it has.
                 milliseconds, number = id_parts(last)
@@ -109,7 +111,7 @@ class Eraser:
         return {
             number: cursor.decode()
             for number, cursor in zip(wanted, found, strict=True)
-            if cursor not in (None, b"0-0")
+            if is_passed(cursor, b"0-1")  # else nothing was read, or it is no ID
         }
 
     def _passed(self, cursors: dict[int, str]) -> dict[int, str]:

@@ -1,0 +1,49 @@
+"""What `forget` makes of its arguments, before it asks any server."""
+
+from pathlib import Path
+
+import pytest
+from status_tracker.cli.forget.ids import ids_in
+from status_tracker.errors import InputError
+
+from tests.command import invoked
+
+
+def test_a_file_of_ids(tmp_path: Path) -> None:
+    """One a line; empty lines and the ends of lines that Windows writes are none."""
+    file = tmp_path / "ids"
+    file.write_bytes("a\n\n  b\r\nw\u00e4re".encode())
+    assert ids_in(file) == ["a", "b", "wäre"]
+
+
+def test_lines_that_are_no_ids(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each is named by its number, and none is sent."""
+    file = tmp_path / "ids"
+    file.write_bytes(b"good\n" + b"x" * 300 + b"\n\xff\na b\n" + b"y" * 5_000 + b"\ngood\n")
+    with pytest.raises(InputError, match=r"ids: 4 lines cannot be sent; nothing was sent"):
+        ids_in(file)
+    long, no_text, space, longer = capsys.readouterr().err.splitlines()
+    assert long.startswith(f"{file}:2: id: 'xxx")
+    assert no_text == f"{file}:3: holds bytes that are no UTF-8 text"
+    assert space.startswith(f"{file}:4: id: 'a b'; must be text of 1 to 256 characters")
+    assert longer.startswith(f"{file}:5: id: 'yyy")
+    file.write_bytes(b"good\na{b}\n")
+    with pytest.raises(InputError, match=r"ids:2: id: 'a\{b\}'; .*; nothing was sent"):
+        ids_in(file)
+    with pytest.raises(InputError, match="cannot be read"):
+        ids_in(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["task"], "give IDs, or --from-file FILE"),
+        (["task", "a", "--from-file", "-"], "give IDs, or --from-file FILE"),
+        (["task", "a b"], "id: 'a b'; must be text"),
+    ],
+)
+def test_a_wrong_command_line(arguments: list[str], says: str) -> None:
+    """It ends in 2, and no server is asked."""
+    found = invoked("forget", *arguments, "--redis-url", "redis://127.0.0.1:1")
+    assert (found.code, found.out) == (2, "")
+    assert says in found.err
