@@ -8,6 +8,9 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from status_tracker.cli.forget.erasing import Eraser
+from status_tracker.cli.forget.traces import Traces
+from status_tracker.client.sync_shell import SyncShell
 
 from tests.clusters import ServerCluster
 from tests.events import id_in
@@ -170,3 +173,35 @@ def test_a_failover_is_waited_out(
         assert next(changes).status.phase == "waiting"
     phases = [json.loads(fields["data"])["phase"] for _, fields in client.xrange(KEYS.events(2))]
     assert phases == ["pending", "waiting"]
+
+
+def test_entities_are_taken_away(
+    shell: Shell, source: Any, client: Redis, published: Publisher
+) -> None:
+    """By entries in the streams of their partitions, whichever node has them."""
+    assert shell.emitter(source).remove("task", IDS) == len(IDS)
+    removed = []
+    for number in range(4):
+        [(_, fields)] = client.xrange(KEYS.events(number))
+        removed += [entity for _, entity in json.loads(fields["remove"])]
+    assert sorted(removed) == sorted(IDS)
+
+
+def test_traces_are_taken_out_on_each_node(
+    cluster: ServerCluster, client: Redis, published: Publisher
+) -> None:
+    """Of the feeds, the rejected entries and the streams of all partitions."""
+    for each in IDS:
+        published.change(each, "pending")
+        published.reject(each, "stale", f'{{"kind":"task","id":"{each}"}}'.encode())
+    for number in range(4):
+        last = [
+            client.xadd(KEYS.events(number), {"data": f'{{"kind":"task","id":"{each}"}}'})
+            for each in (IDS[0], "other")
+        ]
+        client.hset(KEYS.partition(number).partition, "cursor", last[1])
+    shell = SyncShell(cluster.seeds)
+    traces = Traces("task", IDS[:20], KEYS)
+    erased = Eraser(shell, DEPLOYMENT, traces, 0).erase(lambda _: None)
+    shell.close()
+    assert (erased.changes, erased.rejected, erased.updates, erased.left) == (20, 20, 4, {})

@@ -79,6 +79,21 @@ def test_updates_are_added_to_their_streams(
         emitter.asset("v", "redy")
 
 
+def test_entities_are_removed(shell: Shell, server: Server, redis_client: Redis) -> None:
+    """By one entry in the stream of each partition; none where one cannot be an id."""
+    emitter = shell.emitter(server.url)
+    ids = [f"t-{number}" for number in range(20)]
+    assert emitter.remove("task", iter([*ids, ids[0]])) == 20
+    with pytest.raises(UpdateError, match="id: 'a b'; must be text"):
+        emitter.remove("task", ["a", "a b"])
+    for number in range(4):
+        [(_, fields)] = redis_client.xrange(KEYS.events(number))
+        own = [each for each in ids if partition_of(each, 4) == number]
+        assert fields == {
+            "remove": json.dumps([["task", each] for each in own], separators=(",", ":"))
+        }
+
+
 @pytest.mark.parametrize("many", [False, True])
 def test_lost_connections_lose_nothing_and_add_nothing_twice(
     shell: Shell, own_server: Server, many: bool

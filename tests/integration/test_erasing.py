@@ -92,10 +92,18 @@ async def test_what_another_group_has_not_read_stays(
     )
     await one.turn()
     redis_client.xgroup_create(EVENTS, "audit", ids[0])
+    where = f"{EVENTS}, which group audit has not read or acknowledged"
     erased = erase(sync_shell, deployed(partitions=4), GONE)
-    assert erased.updates == 1
-    assert erased.left == {f"{EVENTS}, which group audit has not read": 1}
+    assert (erased.updates, erased.left) == (1, {where: 1})
     assert [entry for entry, _ in redis_client.xrange(EVENTS)] == ids[1:]
+    # Once it has read it, it still is to acknowledge it.
+    redis_client.xreadgroup("audit", "someone", {EVENTS: ">"})
+    erased = erase(sync_shell, deployed(partitions=4), GONE)
+    assert (erased.updates, erased.left) == (0, {where: 1})
+    redis_client.xack(EVENTS, "audit", *ids)
+    erased = erase(sync_shell, deployed(partitions=4), GONE)
+    assert (erased.updates, erased.left) == (1, {})
+    assert [entry for entry, _ in redis_client.xrange(EVENTS)] == ids[2:]
 
 
 @pytest.mark.parametrize("layout", ["single", "cluster"])

@@ -3,10 +3,19 @@
 from pathlib import Path
 
 import pytest
+from status_tracker.cli.forget import line
 from status_tracker.cli.forget.ids import ids_in
+from status_tracker.cli.forget.removing import Became, Forgotten
 from status_tracker.errors import InputError
+from status_tracker.models import Status
 
 from tests.command import invoked
+from tests.events import NOW
+
+RUNNING = Status(phase="running", updated_at=NOW)
+WHEN = "updated 2023-11-14 22:13:20Z"
+AGAIN = "again: an update came after it"
+PENDING = Status(phase="pending", updated_at=NOW + 1_000)
 
 
 def test_a_file_of_ids(tmp_path: Path) -> None:
@@ -47,3 +56,27 @@ def test_a_wrong_command_line(arguments: list[str], says: str) -> None:
     found = invoked("forget", *arguments, "--redis-url", "redis://127.0.0.1:1")
     assert (found.code, found.out) == (2, "")
     assert says in found.err
+
+
+@pytest.mark.parametrize(
+    ("became", "before", "after", "said"),
+    [
+        ("gone", RUNNING, None, f"was running, {WHEN}; is gone"),
+        ("gone", None, None, "was without a status that can be read; is gone"),
+        ("none", None, None, "there was none"),
+        (
+            *("back", RUNNING, PENDING),
+            f"was running, {WHEN}; is pending, updated 2023-11-14 22:13:21Z, {AGAIN}",
+        ),
+        (
+            *("back", None, PENDING),
+            f"is pending, updated 2023-11-14 22:13:21Z, {AGAIN}",
+        ),
+        ("unreadable", None, None, "status:task:a holds no status: delete the key"),
+    ],
+)
+def test_what_is_said_of_each(
+    became: Became, before: Status | None, after: Status | None, said: str
+) -> None:
+    """What it was and what it is, in a line."""
+    assert line(Forgotten("a", "status:task:a", became, before, after)) == f"a: {said}"

@@ -161,7 +161,7 @@ class Emitting:
         """Return the entries that take entities away; raises `UpdateError`."""
         if isinstance(ids, str):
             raise TypeError(f"ids: {ids!r} is text, and would be taken for an id a character")
-        deployment = yield from self._site.latest()
+        deployment = yield from self._site.get()
         if kind not in deployment.rules.kinds:
             deployment = yield from self._site.read()
         rules = deployment.rules

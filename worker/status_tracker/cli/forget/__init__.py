@@ -113,7 +113,7 @@ def _remove(remover: Remover, ids: Sequence[str], *, as_json: bool) -> Counter[B
                 if as_json:
                     print_json(_document(remover.kind, each))
                 elif total <= SHOWN or each.became in ("back", "unreadable"):
-                    click.echo(escaped(_line(each)))
+                    click.echo(escaped(line(each)))
     finally:  # what was done before a server went away is said, too
         if not as_json and total != 1 and (said or not ids):
             parts = [f"{said[became]:,} {WORDS[became]}" for became in WORDS if said[became]]
@@ -133,7 +133,8 @@ def _progress(what: str, total: int) -> Iterator[Advance]:
         yield lambda more: bar.advance(task, more)
 
 
-def _line(each: Forgotten) -> str:
+def line(each: Forgotten) -> str:
+    """Return what there is to say of an entity."""
     match each.became:
         case "gone":
             return f"{each.id}: was {_words(each.before)}; is gone"
@@ -141,7 +142,7 @@ def _line(each: Forgotten) -> str:
             return f"{each.id}: there was none"
         case "back":
             was = f"was {_words(each.before)}; " if each.before else ""
-            return f"{each.id}: {was}is {_words(each.after)} again: an update came after it"
+            return f"{each.id}: {was}is {_words(each.after)}, again: an update came after it"
         case "unreadable":
             return f"{each.id}: {each.key} holds no status: delete the key"
 

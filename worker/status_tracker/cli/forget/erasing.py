@@ -88,21 +88,29 @@ class Eraser:
         [length] = self._ask([("XLEN", own.events)])
         if length == 0:  # or there is no stream
             return
-        [groups] = self._ask([("XINFO", "GROUPS", own.events)])
-        lagging = {f"{own.events}, which was read last of all": id_parts(cursor)}
-        for group in map(pairs, groups):
-            name, last = decoded(group[b"name"]), group[b"last-delivered-id"].decode()
-            if name != GROUP:
-                # The ID after the last one that it has.
-                milliseconds, number = id_parts(last)
-                lagging[f"{own.events}, which group {name} has not read"] = milliseconds, number + 1
-        where, bound = min(lagging.items(), key=lambda each: each[1])
+        bound, where = self._bound(own.events, cursor)
         for page in self._pages(own.events, cursor, advance):
             found = [each for each in page if self._traces.in_update(each[1])]
             free = [each for each in found if id_parts(each[0]) < bound]
             erased.updates += self._delete(own.events, free)
             if len(found) > len(free):
                 erased.left[where] = erased.left.get(where, 0) + len(found) - len(free)
+
+    def _bound(self, stream: str, cursor: str) -> tuple[tuple[int, int], str]:
+        """Return up to which ID entries of a stream may go, and who is in the way of others."""
+        bounds = [(id_parts(cursor), f"{stream}, which was read last of all")]
+        [groups] = self._ask([("XINFO", "GROUPS", stream)])
+        for group in map(pairs, groups):
+            name = decoded(group[b"name"])
+            if name == GROUP:
+                continue
+            where = f"{stream}, which group {name} has not read or acknowledged"
+            milliseconds, number = id_parts(group[b"last-delivered-id"].decode())
+            bounds.append(((milliseconds, number + 1), where))
+            if group[b"pending"]:
+                [pending] = self._ask([("XPENDING", stream, name)])
+                bounds.append((id_parts(pending[1].decode()), where))
+        return min(bounds)
 
     def _cursors(self, numbers: Iterable[int]) -> dict[int, str]:
         """Return the cursors of partitions of which something was read."""
