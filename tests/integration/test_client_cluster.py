@@ -199,6 +199,7 @@ def test_traces_are_taken_out_on_each_node(
             client.xadd(KEYS.events(number), {"data": f'{{"kind":"task","id":"{each}"}}'})
             for each in (IDS[0], "other")
         ]
+        client.xgroup_create(KEYS.events(number), "tracker", last[1])
         client.hset(KEYS.partition(number).partition, "cursor", last[1])
     shell = SyncShell(cluster.seeds)
     traces = Traces("task", IDS[:20], KEYS)

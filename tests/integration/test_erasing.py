@@ -106,6 +106,26 @@ async def test_what_another_group_has_not_read_stays(
     assert [entry for entry, _ in redis_client.xrange(EVENTS)] == ids[2:]
 
 
+async def test_a_stream_that_its_owner_has_still_to_look_at(
+    line: MakeLine, redis_client: Redis, sync_shell: SyncShell
+) -> None:
+    """In the place of one that was read there may be another, of which nothing was read."""
+    one = line()
+    await one.attach()
+    fill(redis_client, EVENTS, update(GONE, "pending"), update(OTHER, "pending"))
+    await one.turn()
+    [first, last] = redis_client.xrange(EVENTS)
+    redis_client.rename(EVENTS, "{0}:aside")
+    for entry_id, fields in (first, last):
+        redis_client.xadd(EVENTS, fields, id=entry_id)
+    for there in (False, True):
+        if there:
+            redis_client.xgroup_create(EVENTS, "tracker", "0")
+        erased = erase(sync_shell, deployed(partitions=4), GONE)
+        assert (erased.updates, sum(erased.left.values())) == (0, 1)
+    assert redis_client.xlen(EVENTS) == 2
+
+
 @pytest.mark.parametrize("layout", ["single", "cluster"])
 def test_the_notice_of_this_run_stays(
     redis_client: Redis, sync_shell: SyncShell, layout: Layout

@@ -98,12 +98,14 @@ class Eraser:
 
     def _bound(self, stream: str, cursor: str) -> tuple[tuple[int, int], str]:
         """Return up to which ID entries of a stream may go, and who is in the way of others."""
-        bounds = [(id_parts(cursor), f"{stream}, which was read last of all")]
-        [groups] = self._ask([("XINFO", "GROUPS", stream)])
-        for group in map(pairs, groups):
-            name = decoded(group[b"name"])
-            if name == GROUP:
-                continue
+        [reply] = self._ask([("XINFO", "GROUPS", stream)])
+        groups = {decoded(group[b"name"]): group for group in map(pairs, reply)}
+        if GROUP not in groups:
+            # Another stream may have come in the place of the one that was read.
+            return (0, 0), f"{stream}, whose group is not there: its owner mends that"
+        last_read = id_parts(groups.pop(GROUP)[b"last-delivered-id"].decode())
+        bounds = [(min(id_parts(cursor), last_read), f"{stream}, which was read last of all")]
+        for name, group in groups.items():
             where = f"{stream}, which group {name} has not read or acknowledged"
             milliseconds, number = id_parts(group[b"last-delivered-id"].decode())
             bounds.append(((milliseconds, number + 1), where))
