@@ -7,7 +7,8 @@ import pytest
 import redis
 from status_tracker.keys import partition_of
 from status_tracker.maintenance.index import PAGE
-from status_tracker.maintenance.retention import AT_ONCE, MOST_PAGES, Retention
+from status_tracker.maintenance.retention import MOST_PAGES, Retention
+from status_tracker.removal import AT_ONCE
 from status_tracker.rules import parse_rules, rules_json
 
 from tests.events import id_in, update

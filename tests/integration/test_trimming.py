@@ -56,7 +56,9 @@ async def test_what_is_old_goes(one: Owner, redis_client: Redis) -> None:
     assert (group["entries-read"], group["lag"]) == (300, 0)
     attached = await one.lines[0].look()
     assert (attached.created, attached.lost) == ((), 0)
-    await one.say(T0 + 2_000 * SECOND, TASK, "pending")
+    one.add(T0 + 2_000 * SECOND, TASK, "pending")
+    assert redis_client.xinfo_groups(EVENTS)[0]["lag"] == 1
+    await one.apply()
     assert redis_client.exists(f"status:task:{TASK}")
 
 

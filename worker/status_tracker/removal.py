@@ -18,7 +18,7 @@ MOST = 1_000
 """Entities that one entry takes away."""
 
 AT_ONCE = 500
-"""Entities that `removals_of` puts into one entry: all of them go in one commit."""
+"""Entities that the tracker itself puts into one entry: all of them go in one commit."""
 
 _FORM = 'must be a list of at most 1,000 of ["task","id"] or ["task","id",updatedAt,"phase"]'
 

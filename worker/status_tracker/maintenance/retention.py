@@ -14,11 +14,8 @@ from status_tracker.keys import partition_of
 from status_tracker.maintenance.index import Share, members, shares, statuses
 from status_tracker.maintenance.upkeep import tenth
 from status_tracker.metadata import Deployment
-from status_tracker.removal import Removable, encode_removal
+from status_tracker.removal import AT_ONCE, Removable, encode_removal
 from status_tracker.text import decoded
-
-AT_ONCE = 500
-"""Entities of one entry: its commit deletes as many statuses and histories in one step."""
 
 MOST_PAGES = 4
 """Of one set in a look."""
