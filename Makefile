@@ -18,6 +18,10 @@ PEERS  := .venv-peers/.ready
 DOCS   := $(VENV)/.docs-ready
 NODE   := tests/node/node_modules/.package-lock.json
 
+# The tests start the command hundreds of times: it is compiled once, also where a machine is set
+# up to write no bytecode.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: run test docs newest bench chaos hostile lock clean
 
 run: $(READY)  ## the demo: an embedded server, the worker, sample producers, a live view
