@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from click.testing import CliRunner
 from status_tracker.cli import cli
 from status_tracker.errors import CommandError
+from status_tracker.text import escaped
 
 COMMAND = [sys.executable, "-m", "status_tracker"]
 DEADLINE = 30.0
@@ -36,23 +37,28 @@ class Ran(NamedTuple):
         return [json.loads(line) for line in self.out.splitlines()]
 
 
+OWN = ("STATUS_", "COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_")
+"""How the variables begin that a command looks at."""
+
+
 def environment(**others: str) -> dict[str, str]:
     """Return the variables of a command, without what whoever runs the tests has set."""
-    own = ("STATUS_", "COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_")
-    clean = {name: text for name, text in os.environ.items() if not name.startswith(own)}
+    clean = {name: text for name, text in os.environ.items() if not name.startswith(OWN)}
     root = str(Path(__file__).parents[1])
     return {**clean, "PYTHONPATH": root, "TERM": "xterm-256color", **others}
 
 
-def invoked(*arguments: str, columns: int = 200, given: bytes = b"") -> Ran:
-    """Run a command within this process."""
-    runner = CliRunner(env={"COLUMNS": str(columns)})
+def invoked(*arguments: str, columns: int = 200, given: bytes = b"", **others: str) -> Ran:
+    """Run a command within this process, with other variables than those of `environment`."""
+    unset = {name: None for name in os.environ if name.startswith(OWN)}
+    runner = CliRunner(env={**unset, "COLUMNS": str(columns), **others})
     result = runner.invoke(cli, list(arguments), input=given)
     code, err = result.exit_code, result.stderr
-    if isinstance(result.exception, CommandError):
-        code, err = result.exception.exit_code, f"{err}status-tracker: {result.exception}\n"
-    elif result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
+    error = result.exception
+    if isinstance(error, CommandError):
+        code, err = error.exit_code, f"{err}status-tracker: {escaped(str(error))}\n"
+    elif error is not None and not isinstance(error, SystemExit):
+        raise error
     return Ran(code, result.stdout, err)
 
 

@@ -5,10 +5,11 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.command import invoked
 from tests.servers import wait_until
 
 COMMAND = [sys.executable, "-m", "status_tracker", "fleet"]
@@ -31,21 +32,18 @@ def environment() -> dict[str, str]:
     }
 
 
-def completed(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=DEADLINE,
-        env=environment(),
-    )
+def completed(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, within this process: one of its own takes ten times as long.
+
+    As processes all commands are run in `test_commands.py`.
+    """
+    ran = invoked(*arguments, columns=80, STATUS_LEASE_TTL=LEASE_TTL)
+    return subprocess.CompletedProcess(arguments, ran.code, ran.out, ran.err)
 
 
 def fleet(url: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Run `status-tracker fleet` once."""
-    return completed([*COMMAND, "--redis-url", url, *options])
+    return completed("fleet", "--redis-url", url, *options)
 
 
 class Watch:

@@ -1,7 +1,6 @@
 """Rules that change while workers run: every entry by the revision that its partition had then."""
 
 import json
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -39,8 +38,7 @@ def write(folder: Path, max_retries: int) -> str:
 
 def apply(url: str, file: str, *options: str) -> None:
     """Put the rules of a file in force."""
-    command = [sys.executable, "-m", "status_tracker", "rules", "apply", file, "--yes"]
-    result = completed([*command, "--redis-url", url, *options])
+    result = completed("rules", "apply", file, "--yes", "--redis-url", url, *options)
     assert (result.returncode, result.stderr) == (0, "")
 
 

@@ -23,7 +23,7 @@ SHIPPED = default_file("rules.toml").read_text()
 
 def rules(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    return completed([*COMMAND, *arguments, "--redis-url", url])
+    return completed("rules", *arguments, "--redis-url", url)
 
 
 def write(folder: Path, *changes: tuple[str, str]) -> str:
@@ -65,7 +65,7 @@ def test_show(server: Server, tmp_path: Path) -> None:
     assert result.stdout.endswith("revision 1, in force\n")
     document = json.loads(rules(server.url, "show", "--json").stdout)
     assert document == {"revision": 1, "rules": json.loads(rules_json(RULES))}
-    check = completed([sys.executable, "-m", "status_tracker", "check", "--mermaid"])
+    check = completed("check", "--mermaid")
     assert rules(server.url, "show", "--mermaid").stdout == check.stdout
     file = write(tmp_path, SEVEN)
     shown = json.loads(rules(server.url, "show", file, "--json").stdout)

@@ -36,7 +36,7 @@ def worker(server: Server, redis_client: Redis, tmp_path: Path) -> Iterator[Trac
 
 def set_status(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    return completed([*COMMAND, "--redis-url", url, *arguments])
+    return completed("set", "--redis-url", url, *arguments)
 
 
 def said(url: str, *arguments: str, code: int = 0) -> list[str]:
