@@ -13,7 +13,7 @@ from status_tracker.keys import Keys
 
 from tests.chaos import faults
 from tests.chaos.effects import check
-from tests.chaos.producer import producing
+from tests.chaos.producer import Producer, producing
 from tests.chaos.round import harm, play, settle
 from tests.chaos.sampler import sample
 from tests.chaos.schedule import of_server, schedule
@@ -73,27 +73,41 @@ def refused_while_loading(system: System) -> int:
     return int(scripts["rejected_calls"])
 
 
-PROOFS: dict[faults.ServerFault, Callable[[System], int]] = {
-    faults.connections_killed: said("trying again until it works"),
-    faults.connections_cut: said("trying again until it works"),
-    faults.reply_swallowed: lambda system: system.swallowed,
-    faults.server_killed: said("trying again until it works"),
-    faults.server_loading: refused_while_loading,
-    faults.server_full: said("maxmemory"),
-    faults.server_without_replicas: said("NOREPLICAS"),
-    faults.server_read_only: said("read only replica"),
-    faults.server_busy: said("BUSY"),
-    faults.scripts_flushed: answered("NOSCRIPT"),
-    faults.groups_destroyed: said("recreated group"),
-    faults.database_flushed: said("missing or replaced"),
+Proof = Callable[[System], int]
+"""What grows only where a fault really happened, and was met by a worker."""
+
+PROOFS: dict[str, dict[faults.ServerFault, Proof]] = {
+    # Each alone: a worker says once that a server is out of reach, until all in it are well again.
+    "connections killed": {faults.connections_killed: said("trying again until it works")},
+    "connections cut": {faults.connections_cut: said("trying again until it works")},
+    "reply swallowed": {faults.reply_swallowed: lambda system: system.swallowed},
+    "server killed": {faults.server_killed: said("trying again until it works")},
+    "server loading": {faults.server_loading: refused_while_loading},
+    "refusals": {
+        faults.server_full: said("maxmemory"),
+        faults.server_without_replicas: said("NOREPLICAS"),
+        faults.server_read_only: said("read only replica"),
+        faults.server_busy: said("BUSY"),
+    },
+    "keys": {
+        # The first: what it takes is not compared.
+        faults.database_flushed: said("missing or replaced"),
+        faults.scripts_flushed: answered("NOSCRIPT"),
+        faults.groups_destroyed: said("recreated group"),
+    },
 }
-"""What grows only where the fault really happened, and was met by a worker."""
+"""Faults that strike one after the other, and the proof of each."""
+
+
+def read_of_each(client: Redis) -> list[int]:
+    """Count the entries that were read of each partition."""
+    partitions = (KEYS.partition(number).partition for number in range(PARTITIONS))
+    return [int(client.hget(key, "entries") or 0) for key in partitions]
 
 
 def entries(client: Redis) -> int:
     """Count the entries that were read in all."""
-    partitions = (KEYS.partition(number).partition for number in range(PARTITIONS))
-    return sum(int(client.hget(key, "entries") or 0) for key in partitions)
+    return sum(read_of_each(client))
 
 
 def owners(client: Redis) -> set[str | None]:
@@ -101,24 +115,33 @@ def owners(client: Redis) -> set[str | None]:
     return {*sample(client, KEYS).owners}
 
 
-@pytest.mark.parametrize(("fault", "proof"), PROOFS.items(), ids=map(faults.name, PROOFS))
-def test_a_fault_of_the_server(
-    system: System,
-    fault: faults.ServerFault,
-    proof: Callable[[System], int],
-) -> None:
+def more_is_read(system: System) -> None:
+    """Wait until more was read of each partition."""
+    with system.client() as client:
+        before = read_of_each(client)
+        wait_until(lambda: all(map(int.__gt__, read_of_each(client), before)))
+
+
+def strike(system: System, producer: Producer, fault: faults.ServerFault, proof: Proof) -> None:
+    """Have a fault until a worker has met it, and then wait until all is well again."""
+    before = proof(system)
+    with fault(system):
+        wait_until(lambda: proof(system) > before)
+    added = producer.added
+    wait_until(lambda: producer.added > added)
+    more_is_read(system)
+
+
+@pytest.mark.parametrize("proofs", PROOFS.values(), ids=PROOFS)
+def test_faults_of_the_server(system: System, proofs: dict[faults.ServerFault, Proof]) -> None:
     """No effect is lost, doubled or reordered, and the work goes on as soon as it can."""
     with producing(system.site.server_of, system.keys, 1, RATE) as producer:
-        with system.client() as client:
-            wait_until(lambda: entries(client) > 500)
-        before = proof(system)
-        with fault(system):
-            wait_until(lambda: proof(system) > before)
-        added = producer.added
-        wait_until(lambda: producer.added > added)
+        more_is_read(system)
+        for fault, proof in proofs.items():
+            strike(system, producer, fault, proof)
     settle(system)
     with system.client() as client:
-        check(client, system.keys, producer.added, flushed=fault is faults.database_flushed)
+        check(client, system.keys, producer.added, flushed=faults.database_flushed in proofs)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +194,7 @@ def test_everything_at_once(tmp_path: Path) -> None:
     """A round of the runner, short, with every fault there is."""
     report = play(binaries()["valkey"], tmp_path, "15", PACE, mixed=8.0)
     of_workers = {"worker killed", "worker stopped", "worker frozen", "worker held up"}
-    assert report.faults.keys() == of_workers | {*map(faults.name, PROOFS)}
+    assert report.faults.keys() == of_workers | {*map(faults.name, chain(*PROOFS.values()))}
     assert report.kills >= 10
     assert report.checked.events > 20_000
 

@@ -78,8 +78,9 @@ WRONGS: list[tuple[Callable[[Redis, str], None], str, str]] = [
 def test_what_is_wrong_is_found(server: Server, redis_client: Redis, tmp_path: Path) -> None:
     """An effect that is lost, doubled, in another order or another one; an update that is lost."""
     with tracker(tmp_path, "--redis-url", server.url):
-        with producing(lambda _: server, KEYS, 1, 10_000.0) as producer:
-            wait_until(lambda: redis_client.xlen(OWN.changes) > 500)
+        wait_until(lambda: drained(redis_client, KEYS))
+        with producing(lambda _: server, KEYS, 1, 2_000.0) as producer:
+            wait_until(lambda: redis_client.xlen(OWN.changes) > 700)
         wait_until(lambda: drained(redis_client, KEYS) and drained(redis_client, KEYS))
     checked = check(redis_client, KEYS, producer.added, flushed=False)
     assert checked.events >= producer.added
