@@ -88,7 +88,7 @@ def test_a_killed_master_is_replaced_under_load(cluster: ServerCluster, client: 
     """Its replica takes over, the workers find it, and everything agrees afterwards."""
     stream = CLUSTER.events(0)
     old = cluster.master_of(stream)
-    produce(client, CLUSTER, seed=1, count=20_000)
+    produce(client, CLUSTER, seed=1, count=10_000)
     wait_until(lambda: client.xlen(CLUSTER.partition(0).changes))
     cluster.kill(old)
     try:
@@ -107,7 +107,7 @@ def test_own_kinds_when_a_worker_and_a_master_are_killed(
     """Three kinds with attempts, forces and garbage: every key agrees, histories included."""
     options = ["--layout", "cluster", "--rules", rules_file(tmp_path), "--redis-url"]
     own = CLUSTER.partition(0)
-    produce(client, CLUSTER, seed=1, count=12_000, paths=OWN_PATHS)
+    produce(client, CLUSTER, seed=1, count=8_000, paths=OWN_PATHS)
     with (
         tracker(tmp_path / "one", *options, cluster.seeds) as one,
         tracker(tmp_path / "two", *options, cluster.url) as two,

@@ -44,13 +44,16 @@ def apply(url: str, file: str, *options: str) -> None:
 
 @contextmanager
 def producing(client: Redis, keys: Keys, seed: int) -> Iterator[None]:
-    """Add updates, as long as the block runs and then to the end of a round."""
+    """Add some 2,000 updates per second, as long as the block runs and then to the end of a round.
+
+    Workers and model could do with more, but take their time for it.
+    """
     stop = threading.Event()
 
     def rounds() -> None:
-        for number in range(100):
-            produce(client, keys, seed=seed + number, count=1_000)
-            if stop.is_set():
+        for number in range(1_000):
+            produce(client, keys, seed=seed + number, count=200)
+            if stop.wait(0.1):
                 return
 
     thread = threading.Thread(target=rounds)

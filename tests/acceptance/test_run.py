@@ -45,7 +45,7 @@ def test_stops_within_a_second_and_loses_nothing(
     server: Server, redis_client: Redis, tmp_path: Path, number: signal.Signals
 ) -> None:
     """A stop in the middle of a backlog ends in exit code 0, and the next worker goes on."""
-    produce(redis_client, SINGLE, seed=3, count=20_000)
+    produce(redis_client, SINGLE, seed=3, count=10_000)
     with tracker(tmp_path, "--redis-url", server.url) as first:
         wait_until(lambda: redis_client.xlen("status:changes"))
         assert first.stop(number, within=STOPS_WITHIN) == 0
@@ -81,10 +81,10 @@ def test_an_idle_worker_stops_too(server: Server, tmp_path: Path) -> None:
 def test_kill_and_restart_end_as_modelled(
     server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
-    """Kill -9 in the middle of the work, five times over, neither loses nor repeats an effect."""
+    """Kill -9 in the middle of the work, four times over, neither loses nor repeats an effect."""
     interrupted = 0
-    for seed in range(5):
-        produce(redis_client, SINGLE, seed=seed, count=8_000)
+    for seed in range(4):
+        produce(redis_client, SINGLE, seed=seed, count=6_000)
         # One name, so that the next one need not wait for the leases of the killed one.
         with tracker(tmp_path, "--redis-url", server.url, "--name", "victim") as victim:
             wait_until(partial(has_more, redis_client, redis_client.xlen("status:changes")))
