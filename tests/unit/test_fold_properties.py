@@ -49,28 +49,28 @@ CORRUPT = st.sampled_from([set[str](), set[str](), {IDS[0]}])
 
 
 @given(scenes(st.just(SHIPPED)), CORRUPT)
-@trials(150)
+@trials(80)
 def test_the_model_agrees_on_every_event(scene: Scene, corrupt: set[str]) -> None:
     """The fold is the contract's: outcome, reason and document are the model's, event by event."""
     assert_the_model_agrees(scene, corrupt)
 
 
 @given(scenes(RANDOM), CORRUPT)
-@trials(150)
+@trials(80)
 def test_the_model_agrees_under_any_rules(scene: Scene, corrupt: set[str]) -> None:
     """Kinds are data: whatever a deployment's rules say, they are gone by to the letter."""
     assert_the_model_agrees(scene, corrupt)
 
 
 @given(scenes())
-@trials(40)
+@trials(25)
 def test_a_replay_ends_the_same(scene: Scene) -> None:
     """The result is a function of the stream: no clock and nothing left over takes part in it."""
     assert fold(scene, scene.stream) == fold(scene, scene.stream)
 
 
 @given(scenes())
-@trials(80)
+@trials(40)
 def test_every_event_twice_changes_nothing(scene: Scene) -> None:
     """A producer that sends each update again at once changes no status: nothing counts twice.
 
@@ -83,7 +83,7 @@ def test_every_event_twice_changes_nothing(scene: Scene) -> None:
 
 
 @given(scenes())
-@trials(60)
+@trials(30)
 def test_an_attempt_that_is_over_changes_nothing(scene: Scene) -> None:
     """What a worker that was given up says of its attempt is not taken for news of the next one."""
     folder = Folder(scene.deployment.rules)
@@ -176,14 +176,14 @@ def assert_every_step(holds: Step, scene: Scene) -> Folder:
     ],
 )
 @given(scene=scenes())
-@trials(60)
+@trials(30)
 def test_every_step_of_every_life(holds: Step, scene: Scene) -> None:
     """What a function above says holds between any two statuses that follow each other."""
     assert_every_step(holds, scene)
 
 
 @given(scenes(forced=False))
-@trials(100)
+@trials(50)
 def test_without_force_no_step_is_illegal(scene: Scene) -> None:
     """Every life begins where its kind's do, and takes no edge but those of the lifecycle."""
     folder = assert_every_step(every_edge_is_the_lifecycle_s, scene)

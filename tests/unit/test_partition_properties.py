@@ -236,7 +236,7 @@ def modelled(scene: Scene, later: Mapping[str, Document] | None = None, begun: s
 
 
 @given(scenes(partitions=PARTITIONS, removed=True), CIRCUMSTANCES)
-@trials(200)
+@trials(100)
 def test_what_is_written_is_what_the_contract_wants(
     scene: Scene, circumstances: Circumstances
 ) -> None:
@@ -249,7 +249,7 @@ def test_what_is_written_is_what_the_contract_wants(
 
 
 @given(scenes(partitions=PARTITIONS, removed=True), CIRCUMSTANCES, DEPLOYMENTS, st.integers(0, 12))
-@trials(200)
+@trials(100)
 def test_no_batch_is_folded_across_a_change_of_the_rules(
     scene: Scene, circumstances: Circumstances, other: Rulebook, after: int
 ) -> None:
@@ -269,7 +269,7 @@ def test_no_batch_is_folded_across_a_change_of_the_rules(
     st.sampled_from([1, 10, 1000]),
     st.sampled_from([0, OWN_LOOP_ONLY]),
 )
-@trials(60)
+@trials(40)
 def test_every_entry_has_one_outcome(scene: Scene, batch_entries: int, careful_for: float) -> None:
     """Each entry is applied, or a duplicate, or forwarded, or rejected: none is lost or doubled."""
     model = modelled(scene)
@@ -289,7 +289,7 @@ SCENES_OF_TWO = DEPLOYMENTS.flatmap(
 
 
 @given(SCENES_OF_TWO, CIRCUMSTANCES)
-@trials(100)
+@trials(60)
 def test_partitions_that_are_committed_together(
     both: tuple[Scene, ...], circumstances: Circumstances
 ) -> None:
