@@ -37,6 +37,11 @@ class Site(NamedTuple):
         """Run a command as a process."""
         return ran([*arguments, *self.options], variables=others)
 
+    def sent(self, *update: str) -> None:
+        """Send an update, and wait until the worker has read everything."""
+        assert invoked("emit", *update, *self.options).code == 0
+        self.settled()
+
     def settled(self) -> None:
         """Wait until the worker has read everything."""
         with self.server.client() as client:
@@ -138,8 +143,7 @@ COLOUR = re.compile(r"\x1b\[[\d;]*3[0-7][\d;]*m")
 
 def test_on_a_terminal(site: Site) -> None:
     """A table as wide as the terminal is; NO_COLOR takes the colours away, a pipe all of it."""
-    site.run("emit", "task", "shown", "pending")
-    site.settled()
+    site.sent("task", "shown", "pending")
     code, wide = on_terminal(site, "get", "task", "shown")
     assert code == 0
     assert "\x1b[1m" in wide  # the names of the columns are bold
@@ -155,9 +159,8 @@ def test_on_a_terminal(site: Site) -> None:
 )
 def test_a_closed_pipe(site: Site, command: str) -> None:
     """`… | head -0` ends it without a word."""
-    site.run("emit", "task", "piped", "pending")
-    site.run("emit", "task", "never", "running")
-    site.settled()
+    site.sent("task", "piped", "pending")
+    site.sent("task", "never", "running")
     line = " ".join([*COMMAND, command, *site.options])
     if not shutil.which("bash"):
         pytest.skip("only bash tells the exit code of the first command of a pipe")
