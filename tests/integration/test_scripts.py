@@ -1,7 +1,7 @@
 """Each script with a key missing, of another type, or forbidden: all of its effects, or none."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
@@ -157,22 +157,33 @@ async def refusal(call: Call) -> Exception | None:
     return None
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+def put_back(client: Redis, whole: Mapping[str, bytes]) -> None:
+    """Have the keys be as they were, and no others."""
+    client.flushdb()
+    for key, dump in whole.items():
+        client.restore(key, 0, dump)
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 async def test_a_script_that_may_not_do_everything_does_nothing(
-    server: Server, redis_client: Redis, name: str, command: str
+    server: Server, redis_client: Redis, name: str
 ) -> None:
     """A permission that is missing stops a script before it writes, whichever it is."""
-    redis_client.execute_command(
-        "ACL", "SETUSER", "limited", "reset", "on", ">s3cret", "~*", "+@all"
-    )
-    redis_client.execute_command("ACL", "SETUSER", "limited", f"-{command}")
+    limited = ["ACL", "SETUSER", "limited", "+@all"]
+    redis_client.execute_command(*limited, "on", ">s3cret", "~*")
     client = connect(server.url.replace("redis://", "redis://limited:s3cret@"))
+    needed = []
     try:
         async with prepared(name, server, client) as call:
-            before = everything(redis_client)
-            refused = await refusal(call)
-            assert refused is None or everything(redis_client) == before
+            whole = everything(redis_client)
+            for command in COMMANDS:
+                put_back(redis_client, whole)
+                redis_client.execute_command(*limited, f"-{command}")
+                before = everything(redis_client)
+                if refused := await refusal(call):
+                    assert everything(redis_client) == before, (command, refused)
+                    needed.append(command)
+        assert needed or name == "glance"  # which looks only, and says that it could not
     finally:
         await client.close()
         redis_client.acl_deluser("limited")
@@ -190,9 +201,7 @@ async def test_a_script_with_a_key_of_another_type_does_nothing(
             keys = {*redis_client.keys(), KEYS.meta, KEYS.workers, KEYS.lease(0), KEYS.lease(1)}
             whole = everything(redis_client)
             for key in sorted(keys):
-                redis_client.flushdb()
-                for each, dump in whole.items():
-                    redis_client.restore(each, 0, dump)
+                put_back(redis_client, whole)
                 redis_client.delete(key)
                 put(redis_client, key, other)
                 before = everything(redis_client)
