@@ -3,6 +3,9 @@
 EXIT_NO = 1
 """The answer is no; nothing went wrong."""
 
+EXIT_WARN = 3
+"""`doctor`: nothing is wrong now, but something may become so."""
+
 EXIT_DATA = 65
 """A file that was to be sent holds what cannot be sent (EX_DATAERR)."""
 

@@ -1,5 +1,6 @@
 """Every key name, and which partition an entity belongs to. Nobody else spells a key."""
 
+from collections.abc import Collection
 from typing import Literal
 from zlib import crc32
 
@@ -81,3 +82,26 @@ class Keys:
     def partition(self, number: int) -> PartitionKeys:
         """Return the keys of one partition."""
         return PartitionKeys(self.prefix, self.layout, number)
+
+    def has(self, key: str, *, partitions: int, kinds: Collection[str]) -> bool:
+        """Tell whether a key that begins with the prefix is one that a deployment has."""
+        part, _, rest = key.removeprefix(f"{self.prefix}:").partition(":")
+        tags = [f"{{{number}}}" for number in range(partitions)]
+        if part in ("meta", "workers"):
+            return not rest
+        if part in ("events", "partition", "lease"):
+            return rest in tags
+        if "-" in part:
+            return True  # of a later release: no kind has a hyphen
+        if self.layout == "cluster":
+            tag, _, rest = rest.partition(":")
+            if tag not in tags:
+                return False
+        kind, _, last = rest.partition(":")
+        if part in ("changes", "rejected"):
+            return not rest
+        if part in ("counts", "stalled"):
+            return rest in kinds
+        if part in ("phase", "history"):
+            return kind in kinds and last != ""
+        return part in kinds and rest != "" and not {"{", "}"} & set(rest)

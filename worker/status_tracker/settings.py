@@ -3,7 +3,7 @@
 import difflib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -161,12 +161,22 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         if variable in variables:
             name = variables[variable]
             settings[name] = _converted(name, value, variable, Path())
-        elif variable.startswith(ENVIRONMENT_PREFIX):
-            # Others may use such names too, so only what looks like a slip is worth a word.
-            hint = _hint(variable, list(variables))
-            if hint:
-                log.warning("%s: no such setting%s", variable, hint)
+    for slip in slips(environment):
+        log.warning("%s", slip)
     return settings
+
+
+def slips(environment: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """Yield what is to be said of variables that are no settings, but look like slips of some.
+
+    Others may use names that begin like ours, too.
+    """
+    variables = [f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in _TYPES]
+    for variable in environment:
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in variables:
+            hint = _hint(variable, variables)
+            if hint:
+                yield f"{variable}: no such setting{hint}"
 
 
 def _hint(name: str, known: list[str]) -> str:

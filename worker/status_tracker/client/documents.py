@@ -6,10 +6,21 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from status_tracker.models import Change, Status
+from status_tracker.models import LARGEST, Change, Status
 
 _decode_status = msgspec.json.Decoder(Status).decode
 _decode_change = msgspec.json.Decoder(Change).decode
+
+
+class _Named(Struct, rename="camel"):
+    """What an update is about, whatever else is wrong with it."""
+
+    kind: Any = ""
+    id: Any = ""
+    updated_at: Any = None
+
+
+_decode_named = msgspec.json.Decoder(_Named).decode
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -59,6 +70,15 @@ class Rejected(Struct, frozen=True):
     stream: str
     id: str
     """The entry's ID in that stream."""
+
+
+class Entity(Struct, frozen=True):
+    """Of whom an update is, and when it was said, as far as its bytes tell."""
+
+    kind: str
+    """"" where it cannot be read."""
+    id: str
+    updated_at: float | None
 
 
 class RejectedPage(Struct, frozen=True):
@@ -123,4 +143,19 @@ def rejected_in(fields: Mapping[bytes, bytes]) -> Rejected:
         data=fields.get(b"data", b""),
         stream=text(b"stream"),
         id=text(b"id"),
+    )
+
+
+def entity_in(data: bytes) -> Entity:
+    """Return whom the bytes of an update are about, whatever else is wrong with them."""
+    try:
+        found = _decode_named(data)
+    except _UNREADABLE:
+        return Entity("", "", None)
+    at = found.updated_at
+    is_time = isinstance(at, int | float) and not isinstance(at, bool) and 0 <= at <= LARGEST
+    return Entity(
+        found.kind if isinstance(found.kind, str) else "",
+        found.id if isinstance(found.id, str) else "",
+        float(at) if is_time else None,
     )

@@ -71,6 +71,16 @@ class Cluster:
         await asyncio.gather(*(ask(*each) for each in places.items()))
         return replies
 
+    async def masters(self) -> dict[str, Server]:
+        """Return the client of each node that has slots, by its address.
+
+        Raises one of `UNAVAILABLE` where no node answers.
+        """
+        if self._outdated:
+            await self._look_for_slots()
+        addresses = sorted(set(self._slots.values()))
+        return {f"{host}:{port}": self._node((host, port)) for host, port in addresses}
+
     async def close(self) -> None:
         """Close all connections."""
         if self._looking is not None:

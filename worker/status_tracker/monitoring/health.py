@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 from msgspec import Struct
 
@@ -50,6 +51,18 @@ class MaxLag(Struct, frozen=True):
         return None
 
 
+class Trouble(Struct, frozen=True):
+    """Something that is not right in a partition."""
+
+    about: Literal["owner", "lease", "cursor", "lag", "lost", "rules"]
+    found: str
+    mend: str = ""
+    """What to do, where that is not plain."""
+
+    def __str__(self) -> str:
+        return f"{self.found}: {self.mend}" if self.mend else self.found
+
+
 class Report(Struct, frozen=True):
     """What is shown of a deployment."""
 
@@ -71,12 +84,11 @@ def report(fleet: FleetState, max_lag: MaxLag | None, *, lease_ttl: float) -> Re
     A worker that was not heard of for longer than `lease_ttl` seconds does not live, as workers see
     each other, too.
     """
-    problems = list(_problems(fleet, max_lag, lease_ttl))
-    notes = list(_notes(fleet))
+    problems = [str(each) for each in problems_of(fleet, max_lag, lease_ttl=lease_ttl)]
     return Report(
         not problems,
         problems,
-        notes,
+        [str(each) for each in notes_of(fleet)],
         fleet.partitions,
         fleet.workers,
         fleet.rejected,
@@ -84,51 +96,59 @@ def report(fleet: FleetState, max_lag: MaxLag | None, *, lease_ttl: float) -> Re
     )
 
 
-def _problems(fleet: FleetState, max_lag: MaxLag | None, lease_ttl: float) -> Iterator[str]:
+def problems_of(
+    fleet: FleetState, max_lag: MaxLag | None, *, lease_ttl: float
+) -> Iterator[Trouble]:
+    """Yield what is wrong, by partitions; `lease_ttl` in seconds."""
     ages = {worker.name: worker.heartbeat_age for worker in fleet.workers}
     for view in fleet.partitions:
         if view.owner is None:
-            yield f"partition {view.number} has no owner"
+            yield Trouble("owner", f"partition {view.number} has no owner")
         elif view.lease_left is None:
-            yield (
-                f"partition {view.number} stays with {view.owner} for ever: its lease does not "
-                "run out; delete it"
-            )
+            found = f"partition {view.number} stays with {view.owner} for ever"
+            yield Trouble("lease", found, "its lease does not run out; delete it")
         elif view.lease_left > lease_ttl * HAND_OVER:
             age = ages.get(view.owner)
             if age is None or age > lease_ttl:
                 yield _held_by_nobody(view, age)
         if not view.is_cursor_an_id:
-            yield (
-                f"partition {view.number} holds the cursor {view.cursor}, which is no entry ID: "
-                "set it to the ID of the last entry applied"
+            yield Trouble(
+                "cursor",
+                f"partition {view.number} holds the cursor {view.cursor}, which is no entry ID",
+                "set it to the ID of the last entry applied",
             )
         excess = max_lag and max_lag.excess(view)
         if excess:
-            yield f"partition {view.number} lags by {excess}"
+            yield Trouble("lag", f"partition {view.number} lags by {excess}")
 
 
-def _notes(fleet: FleetState) -> Iterator[str]:
+def notes_of(fleet: FleetState) -> Iterator[Trouble]:
+    """Yield what somebody should know, although it makes nothing unhealthy."""
     for view in fleet.partitions:
         lost = view.totals.lost
         if lost:
             what, were = ("entry", "it was") if lost == 1 else ("entries", "they were")
-            yield (
+            yield Trouble(
+                "lost",
                 f"partition {view.number} has lost {lost:,} {what}, trimmed or deleted before "
-                f"{were} read: trim below the last-delivered ID of its group only"
+                f"{were} read",
+                "trim below the last-delivered ID of its group only",
             )
         if view.revision is not None and view.revision != fleet.revision:
-            yield (
+            yield Trouble(
+                "rules",
                 f"partition {view.number} goes by revision {view.revision} of the rules, and "
-                f"{fleet.revision} is in force: its owner has not seen it yet, or cannot read it"
+                f"{fleet.revision} is in force",
+                "its owner has not seen it yet, or cannot read it",
             )
 
 
-def _held_by_nobody(view: PartitionState, age: float | None) -> str:
+def _held_by_nobody(view: PartitionState, age: float | None) -> Trouble:
     who = "which is no live worker"
     if age is not None:
         who = f"which was last heard of {age:,.0f} s ago"
-    return (
-        f"partition {view.number} is held for {view.lease_left:,.0f} s more by {view.owner}, "
-        f"{who}: start that worker again, or delete its lease"
+    return Trouble(
+        "lease",
+        f"partition {view.number} is held for {view.lease_left:,.0f} s more by {view.owner}, {who}",
+        "start that worker again, or delete its lease",
     )

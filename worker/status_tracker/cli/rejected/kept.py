@@ -7,13 +7,12 @@ from functools import wraps
 from typing import Any
 
 import click
-import msgspec
 from msgspec import Struct
 
 from status_tracker.cli.arguments import an_id, milliseconds, plain_text
 from status_tracker.cli.connect import TRIED_FOR
 from status_tracker.cli.outcomes import server_time
-from status_tracker.client.documents import Rejected, rejected_in
+from status_tracker.client.documents import Rejected, entity_in, rejected_in
 from status_tracker.client.feed import id_parts
 from status_tracker.client.operations import asked, asked_all
 from status_tracker.client.site import Site
@@ -166,28 +165,9 @@ class Rejections:
             page = self.shell.run(asked(("XRANGE", key, first, last, "COUNT", PAGE), TRIED_FOR))
             for entry_id, values in page:
                 rejected = rejected_in(dict(zip(values[::2], values[1::2], strict=True)))
-                kind, entity_id = _entity_in(rejected.data)
+                entity = entity_in(rejected.data)
                 own = entry_id.decode()
-                yield Kept(prefix + own, key, own, rejected, kind, entity_id)
+                yield Kept(prefix + own, key, own, rejected, entity.kind, entity.id)
             if len(page) < PAGE:
                 return
             first = f"({page[-1][0].decode()}"
-
-
-class _Named(Struct):
-    """Of whom an update is, whatever else is wrong with it."""
-
-    kind: Any = ""
-    id: Any = ""
-
-
-_decode = msgspec.json.Decoder(_Named).decode
-
-
-def _entity_in(data: bytes) -> tuple[str, str]:
-    try:
-        found = _decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return "", ""
-    kind, entity_id = found.kind, found.id
-    return kind if isinstance(kind, str) else "", entity_id if isinstance(entity_id, str) else ""
