@@ -22,6 +22,7 @@ from status_tracker.cli.options import (
     redis_url_option,
     rules_option,
 )
+from status_tracker.cli.show import NARROW
 from status_tracker.errors import EXIT_NO, EXIT_WARN, ConfigError
 from status_tracker.monitoring.doctor.examination import examine, worst
 from status_tracker.monitoring.doctor.finding import LEVELS, Finding, Level
@@ -56,11 +57,12 @@ def _max_lag(_: click.Context, __: click.Parameter, value: str) -> MaxLag:
 @prefix_option
 @rules_option
 def command(config: Path | None, as_json: bool, max_lag: MaxLag, **options: str | None) -> None:
-    """Look at the server, the deployment, its producers and the settings of a worker.
+    """Look for what is wrong, or may become so, and say what to do.
 
-    Each line is ok, warn or fail, with what was found and what to do. Give it what a worker
-    gets: the same file, variables and user. It writes nothing. The exit code is by the worst: 1
-    where something fails, 3 where something is to be warned of.
+    Server, deployment, producers and a worker's settings are looked at; each line says what was
+    found and what to do. Give it what a worker gets: the same file, variables and user. It writes
+    nothing. The exit code is by the worst: 1 where something fails, 3 where something is to be
+    warned of.
     """
     try:
         settings = settings_of(config, options)
@@ -79,7 +81,7 @@ def command(config: Path | None, as_json: bool, max_lag: MaxLag, **options: str 
 
 def _print(findings: Sequence[Finding]) -> None:
     console = Console(highlight=False)
-    if console.is_terminal:
+    if console.is_terminal and console.width >= NARROW:
         console.print(_table(findings))
     else:
         for finding in findings:

@@ -160,12 +160,12 @@ async def read_fleet(client: Client, deployment: Deployment) -> FleetState:
     """
     keys, numbers = deployment.keys, range(deployment.partitions)
     heartbeats = ("ZRANGE", keys.workers, "0", "-1", "WITHSCORES")
-    time, before = await _ask(client, [("TIME",), heartbeats])
+    time, before = await ask(client, [("TIME",), heartbeats])
     now = int(time[0]) * 1000 + int(time[1]) // 1000
-    replies = await _ask(client, list(chain.from_iterable(_about(keys, each) for each in numbers)))
+    replies = await ask(client, list(chain.from_iterable(_about(keys, each) for each in numbers)))
     found = [_Replies(*replies[begin : begin + 4]) for begin in range(0, len(replies), 4)]
     rejected = list(dict.fromkeys(keys.partition(number).rejected for number in numbers))
-    after, *replies = await _ask(
+    after, *replies = await ask(
         client,
         [
             heartbeats,
@@ -197,8 +197,11 @@ def _about(keys: Keys, number: int) -> Iterator[Command]:
     yield "XINFO", "GROUPS", keys.events(number)
 
 
-async def _ask(client: Client, commands: Sequence[Command]) -> list[Any]:
-    """Return the replies to commands; None for a stream that is not there."""
+async def ask(client: Client, commands: Sequence[Command]) -> list[Any]:
+    """Return the replies to commands; None for a stream that is not there.
+
+    Raises one of `UNAVAILABLE`, which names the command that the server refuses.
+    """
     replies = await client.execute_all(commands)
     for place, (command, reply) in enumerate(zip(commands, replies, strict=True)):
         if isinstance(reply, ResponseError):

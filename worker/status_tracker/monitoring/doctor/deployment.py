@@ -5,9 +5,8 @@ from itertools import chain
 from typing import Any
 
 from msgspec import Struct
-from redis.exceptions import ResponseError
 
-from status_tracker.connection.client import Client, checked
+from status_tracker.connection.client import Client
 from status_tracker.keys import GROUP
 from status_tracker.metadata import Deployment
 from status_tracker.monitoring.doctor.finding import (
@@ -20,7 +19,7 @@ from status_tracker.monitoring.doctor.finding import (
     ok,
     warn,
 )
-from status_tracker.monitoring.fleet import FleetState, read_fleet
+from status_tracker.monitoring.fleet import FleetState, ask, read_fleet
 from status_tracker.monitoring.health import MaxLag, Trouble, notes_of, problems_of
 from status_tracker.text import decoded
 
@@ -101,28 +100,21 @@ async def _now(client: Client) -> int:
 
 async def _streams(client: Client, deployment: Deployment) -> list[StreamSeen]:
     owns = [deployment.keys.partition(number) for number in range(deployment.partitions)]
-    replies = await client.execute_all(
-        [
-            command
-            for own in owns
-            for command in (
-                ("HGET", own.partition, "cursor"),
-                ("XINFO", "GROUPS", own.events),
-                ("XINFO", "STREAM", own.events),
-                ("HGET", own.partition, "cursor"),
-            )
-        ]
-    )
-    # Of a stream that is not there, XINFO says that there is no such key.
-    replies = checked([None if _is_missing(reply) else reply for reply in replies])
+    commands = [
+        command
+        for own in owns
+        for command in (
+            ("HGET", own.partition, "cursor"),
+            ("XINFO", "GROUPS", own.events),
+            ("XINFO", "STREAM", own.events),
+            ("HGET", own.partition, "cursor"),
+        )
+    ]
+    replies = await ask(client, commands)
     return [
         _stream(number, own.events, replies[_ASKED * number : _ASKED * (number + 1)])
         for number, own in enumerate(owns)
     ]
-
-
-def _is_missing(reply: object) -> bool:
-    return isinstance(reply, ResponseError) and "no such key" in str(reply)
 
 
 def _stream(number: int, key: str, replies: Sequence[Any]) -> StreamSeen:
@@ -144,10 +136,10 @@ async def _stalled(client: Client, deployment: Deployment) -> list[StalledSeen]:
     found = []
     for kind in deployment.rules.kinds:
         sets = sorted({deployment.keys.partition(number).stalled(kind) for number in numbers})
-        sizes = checked(await client.execute_all([("ZCARD", each) for each in sets]))
+        sizes = await ask(client, [("ZCARD", each) for each in sets])
         longest = next((key for key, size in zip(sets, sizes, strict=True) if size), None)
         if longest is not None:
-            first = await client.execute("ZRANGE", longest, "0", "0")
+            [first] = await ask(client, [("ZRANGE", longest, "0", "0")])
             found.append(StalledSeen(kind, sum(sizes), decoded(first[0]) if first else ""))
     return found
 

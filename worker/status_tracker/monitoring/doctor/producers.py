@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from redis.exceptions import ResponseError
 
 from status_tracker.client.documents import Entity, Rejected, entity_in, rejected_in, status_in
 from status_tracker.connection.client import Client, checked
@@ -25,7 +26,7 @@ from status_tracker.monitoring.doctor.finding import (
     warn,
 )
 from status_tracker.monitoring.doctor.server import servers_of
-from status_tracker.monitoring.fleet import FleetState
+from status_tracker.monitoring.fleet import FleetState, ask
 from status_tracker.text import decoded, shortened
 
 MOST_KEYS = 100_000
@@ -159,7 +160,7 @@ async def _lengths(client: Client, keys: Keys, stray: Sequence[str]) -> list[Str
     """
     parts = sorted({_part(keys, key) for key in stray})
     metas = [Keys(f"{keys.prefix}:{part}", "single").meta for part in parts]
-    there = checked(await client.execute_all([("EXISTS", meta) for meta in metas]))
+    there = await ask(client, [("EXISTS", meta) for meta in metas])
     others = {part for part, is_there in zip(parts, there, strict=True) if is_there}
     own = [key for key in stray if _part(keys, key) not in others]
     # A key of another type has no such length.
@@ -189,10 +190,16 @@ async def _rejections(client: Client, deployment: Deployment) -> RejectionsSeen:
         deployment.keys.partition(partition_of(name, deployment.partitions)).status(kind, name)
         for kind, name in about
     ]
-    documents = checked(await client.execute_all([("GET", key) for key in keys])) if keys else []
+    replies = await client.execute_all([("GET", key) for key in keys]) if keys else []
+    # A key of another type is what the rejection may be about.
+    documents = checked([None if _is_of_another_type(reply) else reply for reply in replies])
     seconds, _ = await client.execute("TIME")
     statuses = dict(zip(about, map(status_in, documents), strict=True))
     return RejectionsSeen(1000 * int(seconds), entries, statuses)
+
+
+def _is_of_another_type(reply: object) -> bool:
+    return isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE")
 
 
 def _can_be(rejection: Rejection, deployment: Deployment) -> bool:
@@ -208,7 +215,7 @@ async def _last_rejected(client: Client, stream: str, count: int, size: int) -> 
     last = "+"
     while len(entries) < count and size > 0:
         most = min(REJECTED_AT_ONCE, count - len(entries))
-        page = await client.execute("XREVRANGE", stream, last, "-", "COUNT", most)
+        [page] = await ask(client, [("XREVRANGE", stream, last, "-", "COUNT", most)])
         for entry_id, values in page:
             rejected = rejected_in(dict(zip(values[::2], values[1::2], strict=True)))
             size -= len(rejected.data)
@@ -284,7 +291,10 @@ def _rejected(seen: ProducersSeen) -> Iterator[Verdict]:
     if reasons.keys() <= LATE:
         yield ok(f"{line}; all came late, and a newer update counts")
     else:
-        yield warn(line, "status-tracker rejected list shows them, docs/operating/mending.md helps")
+        yield warn(
+            line,
+            "status-tracker rejected list shows them; what mends which is in the page on mending",
+        )
 
 
 def _dropped(seen: ProducersSeen) -> Iterator[Verdict]:
