@@ -1,5 +1,6 @@
 """Whether the partitions of a deployment are read, and their keys as a worker leaves them."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -82,15 +83,14 @@ async def see_deployment(
     client: Client, deployment: Deployment, *, lease_ttl: float, max_lag: MaxLag
 ) -> DeploymentSeen:
     """Look at a deployment; `lease_ttl` in seconds."""
-    return DeploymentSeen(
-        deployment,
-        lease_ttl,
-        max_lag,
-        await attempt(read_fleet(client, deployment)),
-        await attempt(_streams(client, deployment)),
-        await attempt(_now(client)),
-        await attempt(_stalled(client, deployment)),
+    # All at once: a node that hangs is waited for by each.
+    fleet, streams, now, stalled = await asyncio.gather(
+        attempt(read_fleet(client, deployment)),
+        attempt(_streams(client, deployment)),
+        attempt(_now(client)),
+        attempt(_stalled(client, deployment)),
     )
+    return DeploymentSeen(deployment, lease_ttl, max_lag, fleet, streams, now, stalled)
 
 
 async def _now(client: Client) -> int:

@@ -1,6 +1,8 @@
 """All checks, one family after the other."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from status_tracker.connection.client import UNAVAILABLE, Client
 from status_tracker.connection.url import reach, without_secrets
@@ -94,13 +96,10 @@ async def _examine(
 async def _examine_servers(client: Client) -> list[Finding]:
     servers = await attempt(servers_of(client))
     if isinstance(servers, UnseenError):
-        found = f"no node can be asked: {servers}"
-        return [fail(found, "start the nodes that are away").of("server", "reach")]
-    return [
-        finding
-        for address, server in servers.items()
-        for finding in await examine_server(address, server)
-    ]
+        away = fail(f"no node can be asked: {servers}", "start the nodes that are away")
+        return [away.of("server", "reach")]
+    found = await asyncio.gather(*(examine_server(*each) for each in servers.items()))
+    return list(chain.from_iterable(found))
 
 
 async def _meta(client: Client, prefix: str) -> tuple[Verdict, Deployment | UnseenError]:

@@ -68,7 +68,7 @@ def fail(found: str, mend: str) -> Verdict:
 
 def unseen(why: object) -> Verdict:
     """Say that nobody knows."""
-    return warn(f"could not look: {why}", "give what is missing, and look again")
+    return warn(f"could not look: {why}", "mend that, and look again")
 
 
 def judged(family: Family, checks: Checks[T], seen: T, about: str = "") -> Iterator[Finding]:

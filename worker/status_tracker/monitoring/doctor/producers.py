@@ -1,5 +1,6 @@
 """What producers do wrong: keys that nobody reads, updates that are rejected or go astray."""
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -119,12 +120,10 @@ async def see_producers(
     client: Client, deployment: Deployment, fleet: FleetState | UnseenError
 ) -> ProducersSeen:
     """Look at what producers left."""
-    return ProducersSeen(
-        deployment,
-        await attempt(_keys(client, deployment)),
-        await attempt(_rejections(client, deployment)),
-        fleet,
+    keys, rejections = await asyncio.gather(
+        attempt(_keys(client, deployment)), attempt(_rejections(client, deployment))
     )
+    return ProducersSeen(deployment, keys, rejections, fleet)
 
 
 async def _keys(client: Client, deployment: Deployment) -> KeysSeen:
