@@ -224,7 +224,7 @@ def test_every_command_of_a_worker_is_asked_for(site: Site) -> None:
     """A command that comes into a script or a client must come into the list as well."""
     names = {name.upper() for name in site.client.command_list()}
     package = Path(script.__file__).parents[1]
-    rooms = ("lua", "engine")
+    rooms = ("lua", "engine", "maintenance")
     files = [file for room in rooms for file in (package / room).iterdir() if file.is_file()]
     words = {
         word

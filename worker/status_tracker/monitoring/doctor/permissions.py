@@ -24,7 +24,7 @@ def needed(keys: Keys, *, is_cluster: bool) -> list[Command]:
     """Return every command that a worker sends, itself or in its scripts, on a key of each sort."""
     own, lease = keys.partition(0), keys.lease(0)
     status, history = own.status("task", "any"), own.history("task", "any")
-    phase, counts = own.phase("task", "any"), own.counts("task")
+    phase, counts, stalled = own.phase("task", "any"), own.counts("task"), own.stalled("task")
     hashes = (keys.meta, own.partition, counts)
     return [
         *[("INFO",), ("TIME",)],
@@ -46,9 +46,12 @@ def needed(keys: Keys, *, is_cluster: bool) -> list[Command]:
         *[("XGROUP", "CREATE", own.events, GROUP, "0"), ("XSETID", own.events, _ANY_ID)],
         *[("XGROUP", "SETID", own.events, GROUP, "0"), ("DEL", own.events)],
         *[("XADD", key, "*", "any", "any") for key in (own.events, own.changes, own.rejected)],
-        *[("XTRIM", own.rejected, "MAXLEN", "0"), ("XDEL", own.changes, _ANY_ID)],
+        *[("XTRIM", key, "MAXLEN", "0") for key in (own.events, own.rejected)],
+        *[("XPENDING", own.events, GROUP), ("XDEL", own.changes, _ANY_ID)],
         *[("MGET", status), ("MSET", status, "any"), ("DEL", status, history)],
-        *[("ZADD", phase, "0", "any"), ("ZREM", phase, "any"), ("ZCARD", phase)],
+        *[("ZADD", key, "0", "any") for key in (phase, stalled)],
+        *[("ZREM", key, "any") for key in (phase, stalled)],
+        *[("ZCARD", phase), ("ZCOUNT", phase, "0", "0"), ("ZRANGE", phase, "0", "-1")],
         *[("LPUSH", history, "any"), ("LTRIM", history, "0", "0")],
     ]
 
