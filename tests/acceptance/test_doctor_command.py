@@ -37,7 +37,7 @@ def test_a_healthy_deployment(
     monkeypatch.chdir(tmp_path)
     with (
         own_server.client() as client,
-        tracker(tmp_path / "worker", "--redis-url", url) as worker,
+        tracker(tmp_path / "worker", "--redis-url", url, STATUS_LEASE_TTL="10s") as worker,
     ):
         wait_until(lambda: drained(client, KEYS))
         for number in range(20):

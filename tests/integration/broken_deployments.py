@@ -42,7 +42,7 @@ class Site:
             own = self.keys.partition(number)
             client.hset(own.partition, mapping={"cursor": "0-0", "entries": 0, "revision": 1})
             client.xgroup_create(own.events, GROUP, "0-0", mkstream=True, entries_read=0)
-            client.set(self.keys.lease(number), "one", px=9_900)
+            client.set(self.keys.lease(number), "one", px=HOUR - 1)
 
     def events(self, number: int = 0) -> str:
         """Return the key of a partition's stream."""
@@ -156,7 +156,7 @@ def _(site: Site) -> None:
 
 @broken("owner dead", {"deployment: leases": "fail"}, "by ghost, which is no live worker")
 def _(site: Site) -> None:
-    site.client.set(site.keys.lease(3), "ghost", px=9_000)
+    site.client.set(site.keys.lease(3), "ghost", px=HOUR - 1)
 
 
 @broken("lease for ever", {"deployment: leases": "fail"}, "stays with one for ever")
@@ -164,9 +164,9 @@ def _(site: Site) -> None:
     site.client.set(site.keys.lease(3), "one")
 
 
-@broken("lease of other settings", {"deployment: leases": "warn"}, "longer than lease_ttl (10 s)")
+@broken("lease of other settings", {"deployment: leases": "warn"}, "longer than lease_ttl (3600 s)")
 def _(site: Site) -> None:
-    site.client.set(site.keys.lease(3), "one", px=600_000)
+    site.client.set(site.keys.lease(3), "one", px=2 * HOUR)
 
 
 @broken(
@@ -346,12 +346,12 @@ def _(site: Site) -> None:
 
 
 @broken(
-    "heartbeat too short for the leases",
+    "heartbeat too long for the leases",
     {"configuration: settings": "fail"},
-    "lease_ttl: 1000 ms is less than 3 heartbeats",
+    "lease_ttl: 3600000 ms is less than 3 heartbeats",
 )
 def _(site: Site) -> None:
-    site.configure('lease_ttl = "1s"')
+    site.configure('heartbeat = "30m"')
 
 
 @broken(
