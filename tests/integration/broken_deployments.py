@@ -21,6 +21,9 @@ EXIT_CODES = {"ok": 0, "warn": EXIT_WARN, "fail": EXIT_NO}
 SECRET = "s3cret"  # noqa: S105
 HOUR = 3_600_000
 
+LEASE_TTL = "1h"
+"""Leases outlive a test on a busy machine."""
+
 _prefixes = (f"doctor-{number}" for number in itertools.count())
 
 
@@ -68,7 +71,11 @@ class Site:
     def look(self, *arguments: str, url: str | None = None) -> "Look":
         """Run doctor."""
         own = ["--redis-url", url or self.server.url, "--prefix", self.keys.prefix]
-        return Look(invoked("doctor", "--json", *own, *self.arguments, *arguments))
+        return Look(
+            invoked(
+                "doctor", "--json", *own, *self.arguments, *arguments, STATUS_LEASE_TTL=LEASE_TTL
+            )
+        )
 
 
 class Look:

@@ -1,6 +1,5 @@
 """`status-tracker doctor`, on deployments and on servers that are broken, each in one way."""
 
-import json
 import re
 import signal
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from status_tracker.monitoring.doctor.permissions import needed
 from tests.clusters import ServerCluster
 from tests.command import invoked
 from tests.events import NOW
-from tests.integration.broken_deployments import BROKEN, HOUR, SECRET, Broken, Look, Site
+from tests.integration.broken_deployments import BROKEN, HOUR, LEASE_TTL, SECRET, Broken, Look, Site
 from tests.line import deployed, meta_of
 from tests.servers import Server, binaries, free_port, replica_of
 
@@ -34,9 +33,8 @@ def good_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Run where no embedded server is, and where leases outlive a test on a busy machine."""
+    """Run where no embedded server is."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("STATUS_LEASE_TTL", "1h")
 
 
 @pytest.fixture
@@ -105,10 +103,10 @@ def test_another_deployment_whose_prefix_begins_alike(site: Site) -> None:
     assert site.look().ill == {}
 
 
-def test_a_variable_that_looks_like_a_setting(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_looks_like_a_setting(site: Site) -> None:
     """A slip in the environment is found: it is no error anywhere else."""
-    monkeypatch.setenv("STATUS_PARTITION", "8")
-    found = site.look()
+    own = ["--redis-url", site.server.url, "--prefix", site.keys.prefix, "--json"]
+    found = Look(invoked("doctor", *own, STATUS_LEASE_TTL=LEASE_TTL, STATUS_PARTITION="8"))
     assert found.ill == {"configuration: settings": "warn"}
     assert "did you mean STATUS_PARTITIONS?" in found.found("configuration: settings")
 
@@ -284,24 +282,23 @@ def test_lines_and_json_say_the_same(site: Site) -> None:
     """Lines are for people: one for each finding, without what a terminal would obey."""
     site.client.set(f"{site.keys.prefix}:cache:\x1b[2J", "?")
     own = ["--redis-url", site.server.url, "--prefix", site.keys.prefix]
-    ran = invoked("doctor", *own)
+    ran = invoked("doctor", *own, STATUS_LEASE_TTL=LEASE_TTL)
     *lines, counts = ran.out.splitlines()
     assert (ran.code, counts) == (EXIT_WARN, "29 ok, 1 warn, 0 fail")
-    documents = json.loads(invoked("doctor", *own, "--json").out)["findings"]
-    names = [f"{each['level']:4} {each['family']}: {each['check']}: " for each in documents]
+    as_json = invoked("doctor", *own, "--json", STATUS_LEASE_TTL=LEASE_TTL)
+    found = as_json.documents[0]["findings"]
+    names = [f"{each['level']:4} {each['family']}: {each['check']}: " for each in found]
     assert all(line.startswith(name) for line, name in zip(lines, names, strict=True))
     [warned] = [line for line in lines if line.startswith("warn")]
     assert rf"{site.keys.prefix}:cache:\x1b[2J -> move them elsewhere" in warned
 
 
 @pytest.mark.parametrize("columns", [80, 200])
-def test_a_table_on_a_terminal(site: Site, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+def test_a_table_on_a_terminal(site: Site, columns: int) -> None:
     """It fits the terminal, and has the levels in colours."""
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.delenv("NO_COLOR", raising=False)
     site.client.set(f"{site.keys.prefix}:cache:\x1b[2J", "?")
     own = ["--redis-url", site.server.url, "--prefix", site.keys.prefix]
-    out = invoked("doctor", *own, columns=columns).out
+    out = invoked("doctor", *own, columns=columns, FORCE_COLOR="1").out
     assert "\x1b[33mwarn" in out
     plain = re.sub(r"\x1b\[[0-9;]*m", "", out)
     assert "\x1b" not in plain
