@@ -69,8 +69,12 @@ class Tracker:
 
     def stop(self, number: int = signal.SIGTERM, within: float = 15.0) -> int:
         """Tell it to stop; return its exit code."""
-        self._process.send_signal(number)
+        self.send(number)
         return self.exit_code(within)
+
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     @property
     def has_ended(self) -> bool:

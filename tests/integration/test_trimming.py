@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from status_tracker.engine.tally import Tally
 from status_tracker.maintenance.trimming import Trimming
 
 from tests.events import id_in
@@ -28,7 +29,7 @@ async def one(owner: MakeOwner) -> Owner:
 
 def trimming(one: Owner) -> Trimming:
     """Return the policy of an owner."""
-    return Trimming(one.client, one.known, one.heard, retention=KEPT, group_retention=HELD)
+    return Trimming(one.client, one.known, one.heard, Tally(), retention=KEPT, group_retention=HELD)
 
 
 async def look(one: Owner, now: int) -> None:

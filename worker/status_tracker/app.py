@@ -3,8 +3,10 @@
 import asyncio
 import gc
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from status_tracker.cancellation import together, unless_stopped
+from status_tracker.cancellation import cancelled, together, unless_stopped
 from status_tracker.connection.client import UNAVAILABLE, Client
 from status_tracker.connection.url import reach, without_secrets
 from status_tracker.engine.agreement import Agreement, agree
@@ -15,15 +17,17 @@ from status_tracker.engine.common_store import CommonStore
 from status_tracker.engine.fleet import Fleet, unique_name
 from status_tracker.engine.leases import Leases
 from status_tracker.engine.limits import Limits
-from status_tracker.engine.partition import Partition, Totals
+from status_tracker.engine.partition import Partition
 from status_tracker.engine.statuses import StatusCache
 from status_tracker.engine.store import Store
+from status_tracker.engine.tally import Tally
 from status_tracker.errors import ConfigError
 from status_tracker.maintenance.retention import Retention
 from status_tracker.maintenance.stalled import Stalled
 from status_tracker.maintenance.trimming import Trimming
 from status_tracker.maintenance.upkeep import Policy, Upkeep
 from status_tracker.metadata import Deployment
+from status_tracker.monitoring.watcher import Watcher
 from status_tracker.rules import Rules, differences, in_words, load_rules, without_times
 from status_tracker.settings import Settings, default_file
 from status_tracker.signals import StopSignals
@@ -37,6 +41,9 @@ COLLECT_EVERY = 50_000
 """Objects that may be made before Python looks for cycles. Entries come as lists by the thousand,
 die without cycles, and would set off its search 70 times as often."""
 
+LOOK_EVERY = 10
+"""Heartbeats between two looks at the whole deployment, for metrics and probes."""
+
 
 class Worker:
     """Reads its share of a deployment's partitions until it is told to stop."""
@@ -49,14 +56,23 @@ class Worker:
         `rules` are to be in force, and those of a deployment that is created; without any, what is
         in force counts, or the shipped ones. `sole` says that no other worker can have its name.
         """
-        self.totals: Totals = Totals()
+        self.tally: Tally = Tally()
         self.name: str = settings.name or unique_name()
         self._settings = settings
         self._sole = sole
         self._server = without_secrets(settings.redis_url)
         self._rules = rules
         self._stop = asyncio.Event()
-        self._backoff = Backoff(self._server)
+        self.backoff: Backoff = Backoff(self._server)
+        self.client: Client | None = None
+        self.agreement: Agreement | None = None
+        self.fleet: Fleet | None = None
+        """None until the server was reached, as are the two before."""
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stop.is_set()
 
     def stop(self) -> None:
         """Finish the current batches, then let `run` return."""
@@ -67,14 +83,49 @@ class Worker:
 
         Raises `ConfigError` where the deployment is not the one that is configured.
         """
-        reached = await unless_stopped(self._reach(), self._stop)
-        if reached is None:
+        async with self._watched():
+            reached = await unless_stopped(self._reach(), self._stop)
+            if reached is not None:
+                await self._work(*reached)
+
+    @asynccontextmanager
+    async def _watched(self) -> AsyncIterator[None]:
+        """Serve metrics and answer probes meanwhile, where that is wanted.
+
+        Raises `ConfigError` where it cannot be.
+        """
+        settings = self._settings
+        if not settings.metrics_port:
+            yield
             return
-        client, agreement = reached
+        try:
+            # Who wants no metrics need not have the extra.
+            from status_tracker.monitoring.endpoint import serving  # noqa: PLC0415
+        except ModuleNotFoundError:
+            raise ConfigError(
+                "metrics_port: what serves metrics is not installed: "
+                "pip install 'status-tracker[metrics]'"
+            ) from None
+        watcher = Watcher(
+            self,
+            every=LOOK_EVERY * settings.heartbeat / 1000,
+            lease_ttl=settings.lease_ttl / 1000,
+            max_lag=settings.ready_max_lag / 1000,
+        )
+        with serving(watcher, host=settings.metrics_host, port=settings.metrics_port):
+            watching = asyncio.create_task(watcher.run(), name="watcher")
+            try:
+                yield
+            finally:
+                await cancelled([watching])
+
+    async def _work(self, client: Client, agreement: Agreement) -> None:
+        """Work in the fleet until told to stop."""
         log.info("worker %s: %s at %s", self.name, agreement.known.keys.prefix, self._server)
         common = self._common(client, agreement)
         fleet = self._fleet(client, agreement, common)
         upkeep = self._upkeep(client, agreement, fleet)
+        self.client, self.agreement, self.fleet = client, agreement, fleet
         try:
             await unless_stopped(together([fleet.run(), upkeep.run()]), self._stop)
         finally:
@@ -99,9 +150,9 @@ class Worker:
                     await client.close()
                     raise
             except UNAVAILABLE as error:
-                await self._backoff.wait("start", error, self._stop)
+                await self.backoff.wait("start", error, self._stop)
             else:
-                self._backoff.succeeded("start")
+                self.backoff.succeeded("start")
                 return client, agreement
 
     async def _agree(self, client: Client) -> Agreement:
@@ -134,6 +185,7 @@ class Worker:
         )
         return Common(
             store,
+            self.tally,
             linger=settings.linger,
             batch_entries=settings.batch_entries,
             batch_bytes=settings.batch_bytes,
@@ -152,7 +204,7 @@ class Worker:
             leases,
             agreement,
             lambda number: self._partition(client, agreement, number, common),
-            self._backoff,
+            self.backoff,
             heartbeat=settings.heartbeat,
             sole=self._sole,
         )
@@ -170,11 +222,12 @@ class Worker:
                 client,
                 deployment,
                 fleet.owned,
+                self.tally,
                 retention=settings.events_retention,
                 group_retention=settings.events_retention_for_groups,
             ),
         ]
-        return Upkeep(client, policies, self._backoff, key=agreement.known.keys.meta)
+        return Upkeep(client, policies, self.backoff, key=agreement.known.keys.meta)
 
     def _partition(
         self, client: Client, agreement: Agreement, number: int, common: Common | None
@@ -198,8 +251,8 @@ class Worker:
             store,
             BatchBuilder(deployment, cache, number=number),
             agreement.current,
-            self.totals,
-            backoff=self._backoff,
+            self.tally,
+            backoff=self.backoff,
             limits=Limits(entries=settings.batch_entries, size=settings.batch_bytes),
             rejected_key=deployment.keys.partition(number).rejected,
             common=common,
@@ -242,12 +295,12 @@ async def run(
     worker = Worker(settings, rules=rules, sole=sole)
     signals.call(worker.stop)
     await worker.run()
-    totals = worker.totals
+    tally = worker.tally
     log.info(
         "stopped: %d entries: %d applied, %d duplicates, %d rejected; besides, %d were forwarded",
-        totals.ended,
-        totals.applied,
-        totals.duplicates,
-        totals.rejected,
-        totals.forwarded,
+        tally.read - tally.forwarded,
+        tally.applied,
+        tally.duplicates,
+        tally.rejected,
+        tally.forwarded,
     )

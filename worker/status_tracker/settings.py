@@ -85,6 +85,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_rejected: _EntriesKept
     events_retention: Milliseconds
     events_retention_for_groups: Milliseconds
+    metrics_port: Annotated[int, Meta(ge=0, le=65535, description="a whole number from 0 to 65535")]
+    """0: nothing listens."""
+    metrics_host: Annotated[
+        str, Meta(pattern=NAME_PATTERN, min_length=1, description="an address or a host's name")
+    ]
+    ready_max_lag: Milliseconds
     log_level: Literal["debug", "info", "warning", "error"]
 
 

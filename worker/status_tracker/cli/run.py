@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 @click.option("--partitions", type=int, metavar="N", help="How many streams there are.")
 @click.option("--layout", metavar="NAME", help="single, cluster or auto.")
 @rules_option
+@click.option(
+    "--metrics-port",
+    type=int,
+    metavar="PORT",
+    help="Serve metrics and probes there (the extra: pip install 'status-tracker[metrics]').",
+)
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 def command(config: Path | None, embedded: bool, **options: Any) -> None:
     """Run a worker until Ctrl-C, SIGTERM or the end of its terminal.

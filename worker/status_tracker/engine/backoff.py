@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 
 from status_tracker.connection.client import UNREACHABLE
 
@@ -28,6 +29,14 @@ class Backoff:
         self._troubles: dict[str, str] = {}
         self._since: dict[str, float] = {}
         self._failures: dict[str, int] = {}
+        self.errors: Counter[str] = Counter()
+        """How often it could not be used, by the class of the error."""
+
+    @property
+    def troubles(self) -> list[str]:
+        """What is wrong now, each once: ``redis://…: unreachable``."""
+        found = dict.fromkeys(list(self._troubles.values()))
+        return [f"{self._server}: {trouble}" for trouble in found]
 
     def failed(self, who: str, error: BaseException) -> None:
         """Say what is wrong, unless it was said."""
@@ -36,6 +45,7 @@ class Backoff:
             self._since[trouble] = time.monotonic()
             log.warning("%s: %s; trying again until it works", self._server, error)
         self._troubles[who] = trouble
+        self.errors[type(error).__name__] += 1
         current = self._troubles.values()
         self._since = {each: at for each, at in self._since.items() if each in current}
         self._failures[who] = self._failures.get(who, 0) + 1

@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
@@ -48,7 +49,7 @@ class _Owned:
         self.task = task
         self.stopping = False
         self._number = number
-        self._partition = partition
+        self.partition = partition
         self._timer: asyncio.TimerHandle | None = None
 
     def renew(self, until: float) -> None:
@@ -61,16 +62,16 @@ class _Owned:
         """Finish the current batch."""
         self.stopping = True
         self._cancel_timer()
-        self._partition.stop()
+        self.partition.stop()
 
     @property
     def heard(self) -> Heard:
         """When its entities were last heard of."""
-        return self._partition.heard
+        return self.partition.heard
 
     def revise(self) -> None:
         """Go by the rules that are in force now."""
-        self._partition.revise()
+        self.partition.revise()
 
     def cancel(self, why: str) -> None:
         """End as soon as possible, with the current batch unfinished."""
@@ -113,6 +114,15 @@ class Fleet:
         self._loops: list[asyncio.Task[None]] = []
         self._expects_namesake = not sole
         self._said: tuple[object, ...] = ()
+        self.share: int | None = None
+        """How many partitions this worker should read; None before it knows."""
+        self.moves: Counter[str] = Counter()
+        """How often a partition was ``taken``, ``given`` to others, or ``lost``."""
+
+    @property
+    def partitions(self) -> dict[int, Partition]:
+        """What this worker reads, by number."""
+        return {number: each.partition for number, each in list(self._owned.items())}
 
     def owned(self) -> dict[int, Heard]:
         """Return, by the numbers of this worker's partitions, when their entities were heard of."""
@@ -212,7 +222,10 @@ class Fleet:
         owners: dict[int, str | None] = dict.fromkeys(self._owned, name)
         owners |= await self._leases.owners()
         wanted = assign(name, workers, owners, self._leases.partitions)
-        await self._finish([number for number in wanted.give if number in self._owned])
+        self.share = wanted.share
+        giving = [number for number in wanted.give if number in self._owned]
+        await self._finish(giving)
+        self.moves["given"] += len(giving)
         await self._leases.release(wanted.give)
         # A lease of ours without work is one that had to stop, or of a killed namesake.
         idle = {number for number in owners if owners[number] == name} - self._owned.keys()
@@ -244,6 +257,7 @@ class Fleet:
             held.renew(until)
 
     def _start(self, number: int) -> _Owned:
+        self.moves["taken"] += 1
         partition = self._make(number)
         task = asyncio.create_task(partition.run(), name=f"partition {number}")
         return _Owned(number, partition, task)
@@ -288,6 +302,7 @@ class Fleet:
             if each.stopping or each.task.done()
         }
         await self._drop(ended)
+        self.moves["lost"] += len(ended)
         if ended:
             self._said = ()  # that they are read again is news, even if nothing else has changed
 
