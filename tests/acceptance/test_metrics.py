@@ -87,6 +87,10 @@ def test_what_is_scraped_is_what_was_sent(
         assert total(both, "changes_total", "kind", "phase") == phases
         kinds = Counter({(kind,): count for kind, count in retries(model.changes).items()})
         assert total(both, "retries_total", "kind") == kinds
+        for each in both:
+            moves = each.values("partition_moves_total", "move")
+            kept = moves["taken",] - moves["given",] - moves["lost",]
+            assert kept == each.value("partitions_owned")
         for name in ("latency_seconds_count", "commit_entries_sum"):
             assert sum(each.value(name) for each in both) == model.endings.total()
 

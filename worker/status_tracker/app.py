@@ -22,6 +22,7 @@ from status_tracker.engine.statuses import StatusCache
 from status_tracker.engine.store import Store
 from status_tracker.engine.tally import Tally
 from status_tracker.errors import ConfigError
+from status_tracker.logs import WORKER
 from status_tracker.maintenance.retention import Retention
 from status_tracker.maintenance.stalled import Stalled
 from status_tracker.maintenance.trimming import Trimming
@@ -83,6 +84,7 @@ class Worker:
 
         Raises `ConfigError` where the deployment is not the one that is configured.
         """
+        WORKER.set(self.name)
         async with self._watched():
             reached = await unless_stopped(self._reach(), self._stop)
             if reached is not None:
@@ -121,7 +123,13 @@ class Worker:
 
     async def _work(self, client: Client, agreement: Agreement) -> None:
         """Work in the fleet until told to stop."""
-        log.info("worker %s: %s at %s", self.name, agreement.known.keys.prefix, self._server)
+        log.info(
+            "worker %s: %s at %s",
+            self.name,
+            agreement.known.keys.prefix,
+            self._server,
+            extra={"event": "worker_started"},
+        )
         common = self._common(client, agreement)
         fleet = self._fleet(client, agreement, common)
         upkeep = self._upkeep(client, agreement, fleet)
@@ -284,6 +292,7 @@ def check_rules(deployment: Deployment, rules: Rules, file: str) -> None:
             file,
             revision,
             deployment.revision,
+            extra={"event": "rules_outdated"},
         )
 
 
@@ -296,11 +305,15 @@ async def run(
     signals.call(worker.stop)
     await worker.run()
     tally = worker.tally
+    counts = {
+        "entries": tally.read - tally.forwarded,
+        "applied": tally.applied,
+        "duplicates": tally.duplicates,
+        "rejected": tally.rejected,
+        "forwarded": tally.forwarded,
+    }
     log.info(
         "stopped: %d entries: %d applied, %d duplicates, %d rejected; besides, %d were forwarded",
-        tally.read - tally.forwarded,
-        tally.applied,
-        tally.duplicates,
-        tally.rejected,
-        tally.forwarded,
+        *counts.values(),
+        extra={"event": "worker_stopped", **counts},
     )

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from status_tracker.errors import ConfigError
 from status_tracker.keys import PREFIX_PATTERN
+from status_tracker.logs import LogFormat
 from status_tracker.text import shortened
 from status_tracker.toml import read_toml
 from status_tracker.units import Bytes, Milliseconds, quantity
@@ -92,6 +93,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ]
     ready_max_lag: Milliseconds
     log_level: Literal["debug", "info", "warning", "error"]
+    log_format: LogFormat
 
 
 _FILE = Path | None
@@ -171,7 +173,9 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             # Others may use such names too, so only what looks like a slip is worth a word.
             hint = _hint(variable, list(variables))
             if hint:
-                log.warning("%s: no such setting%s", variable, hint)
+                log.warning(
+                    "%s: no such setting%s", variable, hint, extra={"event": "setting_unknown"}
+                )
     return settings
 
 

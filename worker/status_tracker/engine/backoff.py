@@ -43,7 +43,12 @@ class Backoff:
         trouble = "unreachable" if isinstance(error, UNREACHABLE) else str(error)
         if trouble not in self._troubles.values():
             self._since[trouble] = time.monotonic()
-            log.warning("%s: %s; trying again until it works", self._server, error)
+            log.warning(
+                "%s: %s; trying again until it works",
+                self._server,
+                error,
+                extra={"event": "server_unavailable", "error": type(error).__name__},
+            )
         self._troubles[who] = trouble
         self.errors[type(error).__name__] += 1
         current = self._troubles.values()
@@ -69,7 +74,12 @@ class Backoff:
         trouble = self.forget(who)
         if trouble is not None and trouble not in self._troubles.values():
             seconds = time.monotonic() - self._since.pop(trouble)
-            log.warning("%s: works again after %.1f s", self._server, seconds)
+            log.warning(
+                "%s: works again after %.1f s",
+                self._server,
+                seconds,
+                extra={"event": "server_available", "seconds": round(seconds, 1)},
+            )
 
     def forget(self, who: str) -> str | None:
         """Note that one waits no more, whether all is well or not; return what its trouble was."""

@@ -76,7 +76,12 @@ class _Owned:
     def cancel(self, why: str) -> None:
         """End as soon as possible, with the current batch unfinished."""
         if not self.stopping:
-            log.warning("partition %d: %s; stopping", self._number, why)
+            log.warning(
+                "partition %d: %s; stopping",
+                self._number,
+                why,
+                extra={"event": "lease_lost", "partition": self._number},
+            )
             self.stop()
             self.task.cancel()
 
@@ -203,7 +208,12 @@ class Fleet:
             await asyncio.sleep(self._heartbeat)
 
     def _revise(self) -> None:
-        log.info("revision %d of the rules is in force", self._agreement.known.revision)
+        revision = self._agreement.known.revision
+        log.info(
+            "revision %d of the rules is in force",
+            revision,
+            extra={"event": "rules_revised", "revision": revision},
+        )
         for each in self._owned.values():
             each.revise()
 
@@ -216,6 +226,7 @@ class Fleet:
                 "a worker named %s was there a moment ago: if it still is, one of the two needs "
                 "another name",
                 self._leases.name,
+                extra={"event": "namesake_seen"},
             )
         self._expects_namesake = False
         name = self._leases.name
@@ -286,7 +297,7 @@ class Fleet:
         leaving = self._leases.release(range(self._leases.partitions)), self._leases.leave()
         for error in await asyncio.gather(*leaving, return_exceptions=True):
             if error is not None:
-                log.debug("leases are left to run out: %r", error)
+                log.debug("leases are left to run out: %r", error, extra={"event": "leases_left"})
 
     async def _pause(self, seconds: float) -> None:
         """Wait for the next round, or for a partition to end."""
@@ -314,8 +325,14 @@ class Fleet:
             return
         self._said = saying
         partitions = self._leases.partitions
+        about = {"partitions": partitions, "workers": workers}
         if not share:
-            log.info("standing by: %d workers share %d partitions", workers, partitions)
+            log.info(
+                "standing by: %d workers share %d partitions",
+                workers,
+                partitions,
+                extra={"event": "standing_by", **about},
+            )
             return
         log.info(
             "reading %d of %d partitions (%s), shared by %d %s",
@@ -324,6 +341,7 @@ class Fleet:
             ", ".join(map(str, numbers)) or "waiting for other workers to release them",
             workers,
             "worker" if workers == 1 else "workers",
+            extra={"event": "share_changed", "reading": numbers, **about},
         )
 
 

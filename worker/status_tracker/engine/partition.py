@@ -93,7 +93,7 @@ class Partition:
         self._thorough_at = float("-inf")
         # Commits in a row that were refused because somebody changed a status.
         self._conflicts = 0
-        self._log = PartitionLog(self._name, rejected_key)
+        self._log = PartitionLog(number, rejected_key)
         self._common = common
         self._careful_for = careful_for
         # Whether it is to read by itself next, and until when; and what it is on the common way.
@@ -259,7 +259,7 @@ class Partition:
     def _at_rest(self) -> None:
         """Note that all is well while nothing comes."""
         self._backoff.succeeded(self._name)
-        self._log.rejected([])
+        self._log.at_rest()
 
     async def _commit(self, *, wait: bool) -> None:
         """Commit the current batch, once the one before it is; wait for it, or read on meanwhile.

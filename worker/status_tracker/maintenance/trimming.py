@@ -77,5 +77,6 @@ class Trimming:
                 "acknowledged them: at most for events_retention_for_groups; XGROUP DESTROY it if "
                 "nobody needs it",
                 group,
+                extra={"event": "group_lagging"},
             )
         return more

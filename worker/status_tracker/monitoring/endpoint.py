@@ -63,7 +63,7 @@ class _Server(ThreadingTCPServer):
         """Say what is a bug; that somebody went away while he was answered is none."""
         error = sys.exception()
         if not isinstance(error, OSError):
-            log.error("a request for metrics failed: %r", error)
+            log.error("a request for metrics failed: %r", error, extra={"event": "request_failed"})
 
 
 @contextmanager
@@ -86,7 +86,9 @@ def serving(watcher: Watcher, *, host: str, port: int) -> Iterator[None]:
         target=server.serve_forever, args=(POLL,), name="metrics", daemon=True
     )
     thread.start()
-    log.info("metrics and probes are on http://%s:%d", host, port)
+    log.info(
+        "metrics and probes are on http://%s:%d", host, port, extra={"event": "metrics_served"}
+    )
     try:
         yield
     finally:

@@ -84,7 +84,11 @@ class Watcher:
                 except UNAVAILABLE as error:
                     # While it is away, the worker's own words say so.
                     if not self._failed and not worker.backoff.troubles:
-                        log.warning("metrics stay as they were: %s", error)
+                        log.warning(
+                            "metrics of the deployment stay as they were: %s",
+                            error,
+                            extra={"event": "overview_failed"},
+                        )
                     self._failed = True
                 else:
                     self._failed = False
