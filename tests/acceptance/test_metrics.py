@@ -171,6 +171,15 @@ def test_a_port_that_somebody_else_has(tmp_path: Path) -> None:
     assert refused.log.count("\n") == 1
 
 
+def test_a_host_that_is_none(tmp_path: Path) -> None:
+    """Whatever a name looks like, one line says that it is wrong."""
+    options = ["--metrics-port", str(free_port())]
+    with tracker(tmp_path, *options, STATUS_METRICS_HOST="a" * 100) as refused:
+        assert refused.exit_code() == 78
+    assert refused.log.startswith("status-tracker: metrics_port: cannot listen on aaa")
+    assert refused.log.count("\n") == 1
+
+
 def test_metrics_without_their_extra() -> None:
     """Whoever asks for metrics that are not installed is told what to install."""
     program = (

@@ -34,6 +34,7 @@ async def test_entities_and_streams_are_of_all_partitions(
         add(redis_client, update(id_in(number, 2), "completed"), keys=keys, partitions=2)
         await line.turn()
         redis_client.zadd(keys.partition(number).stalled("asset"), {f"a{number}": 1})
+    redis_client.hset(keys.partition(0).counts("asset"), "ready", "many")
     seen = await read_overview(client, deployed(layout=layout, partitions=2))
     assert {each: count for each, count in seen.entities.items() if count} == {
         ("task", "pending"): 2

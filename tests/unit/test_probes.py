@@ -26,7 +26,7 @@ async def test_a_loop_that_is_stuck_is_found(monkeypatch: pytest.MonkeyPatch) ->
         found.set()
 
     with serving(watcher, host="127.0.0.1", port=port):
-        watching = asyncio.create_task(watcher.run())
+        watching = asyncio.create_task(watcher.beat())
         alive = await asyncio.to_thread(asked, port, "/livez")
         assert alive is not None
         assert alive.status == 200

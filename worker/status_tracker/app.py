@@ -65,10 +65,15 @@ class Worker:
         self._rules = rules
         self._stop = asyncio.Event()
         self.backoff: Backoff = Backoff(self._server)
-        self.client: Client | None = None
         self.agreement: Agreement | None = None
         self.fleet: Fleet | None = None
-        """None until the server was reached, as are the two before."""
+        """None until the server was reached, as is the one before."""
+        self._watcher = Watcher(
+            self,
+            every=LOOK_EVERY * settings.heartbeat / 1000,
+            lease_ttl=settings.lease_ttl / 1000,
+            max_lag=settings.ready_max_lag / 1000,
+        )
 
     @property
     def is_stopping(self) -> bool:
@@ -108,18 +113,12 @@ class Worker:
                 "metrics_port: what serves metrics is not installed: "
                 "pip install 'status-tracker[metrics]'"
             ) from None
-        watcher = Watcher(
-            self,
-            every=LOOK_EVERY * settings.heartbeat / 1000,
-            lease_ttl=settings.lease_ttl / 1000,
-            max_lag=settings.ready_max_lag / 1000,
-        )
-        with serving(watcher, host=settings.metrics_host, port=settings.metrics_port):
-            watching = asyncio.create_task(watcher.run(), name="watcher")
+        with serving(self._watcher, host=settings.metrics_host, port=settings.metrics_port):
+            beating = asyncio.create_task(self._watcher.beat(), name="pulse")
             try:
                 yield
             finally:
-                await cancelled([watching])
+                await cancelled([beating])
 
     async def _work(self, client: Client, agreement: Agreement) -> None:
         """Work in the fleet until told to stop."""
@@ -133,9 +132,12 @@ class Worker:
         common = self._common(client, agreement)
         fleet = self._fleet(client, agreement, common)
         upkeep = self._upkeep(client, agreement, fleet)
-        self.client, self.agreement, self.fleet = client, agreement, fleet
+        self.agreement, self.fleet = agreement, fleet
         try:
-            await unless_stopped(together([fleet.run(), upkeep.run()]), self._stop)
+            works = [fleet.run(), upkeep.run()]
+            if self._settings.metrics_port:
+                works.append(self._watcher.poll(client, agreement))
+            await unless_stopped(together(works), self._stop)
         finally:
             try:
                 await fleet.shut_down()

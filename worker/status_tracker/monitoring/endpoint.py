@@ -78,16 +78,15 @@ def serving(watcher: Watcher, *, host: str, port: int) -> Iterator[None]:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         server = type("Server", (_Server,), {"address_family": family})(address, handler)
-    except OSError as error:
-        raise ConfigError(
-            f"metrics_port: cannot listen on {host}, port {port}: {error.strerror}"
-        ) from None
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"metrics_port: cannot listen on {host}, port {port}: {why}") from None
     thread = threading.Thread(
         target=server.serve_forever, args=(POLL,), name="metrics", daemon=True
     )
     thread.start()
     log.info(
-        "metrics and probes are on http://%s:%d", host, port, extra={"event": "metrics_served"}
+        "metrics and probes are on port %d of %s", port, host, extra={"event": "metrics_served"}
     )
     try:
         yield

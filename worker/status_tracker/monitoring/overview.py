@@ -13,6 +13,9 @@ from status_tracker.metadata import Deployment
 from status_tracker.monitoring.fleet import FleetState, read_fleet
 from status_tracker.text import decoded
 
+MOST_DIGITS = 19
+"""From as many digits on, a number is none that a script counted."""
+
 
 class Overview(Struct, frozen=True):
     """A deployment at about one moment."""
@@ -77,7 +80,9 @@ def _entities(deployment: Deployment, tables: Any) -> dict[tuple[str, str], int]
     }
     for kind, flat in tables:
         for phase, count in zip(map(decoded, flat[::2]), flat[1::2], strict=True):
-            found[kind, phase] = found.get((kind, phase), 0) + int(count)
+            # Somebody may have written something else there.
+            number = int(count) if count.isdigit() and len(count) < MOST_DIGITS else 0
+            found[kind, phase] = found.get((kind, phase), 0) + number
     return found
 
 

@@ -5,7 +5,6 @@ import logging
 import time
 from typing import Protocol
 
-from status_tracker.cancellation import together
 from status_tracker.connection.client import UNAVAILABLE, Client
 from status_tracker.engine.agreement import Agreement
 from status_tracker.engine.backoff import Backoff
@@ -24,10 +23,9 @@ class Watched(Protocol):
 
     tally: Tally
     backoff: Backoff
-    client: Client | None
-    """None until the server was reached for the first time, as are the next two."""
     agreement: Agreement | None
     fleet: Fleet | None
+    """None until the server was reached for the first time, as is the one before."""
 
     @property
     def is_stopping(self) -> bool:
@@ -54,7 +52,6 @@ class Watcher:
         """What the server said last; None before it said anything."""
         # When the loop turned last, and when the server was asked with success.
         self._turned = self._heard = time.monotonic()
-        self._failed = False
 
     @property
     def stuck_for(self) -> float:
@@ -66,34 +63,30 @@ class Watcher:
         """Seconds since the server said what it said last; since the start where it did not."""
         return time.monotonic() - self._heard
 
-    async def run(self) -> None:
-        """Watch until cancelled."""
-        await together([self._beat(), self._poll()])
-
-    async def _beat(self) -> None:
+    async def beat(self) -> None:
+        """Show that the loop turns, until cancelled."""
         while True:
             self._turned = time.monotonic()
             await asyncio.sleep(PULSE)
 
-    async def _poll(self) -> None:
+    async def poll(self, client: Client, agreement: Agreement) -> None:
+        """Ask the server now and then, until cancelled."""
         worker = self.worker
+        has_failed = False
         while True:
-            if worker.client is not None and worker.agreement is not None:
-                try:
-                    self.overview = await read_overview(worker.client, worker.agreement.known)
-                except UNAVAILABLE as error:
-                    # While it is away, the worker's own words say so.
-                    if not self._failed and not worker.backoff.troubles:
-                        log.warning(
-                            "metrics of the deployment stay as they were: %s",
-                            error,
-                            extra={"event": "overview_failed"},
-                        )
-                    self._failed = True
-                else:
-                    self._failed = False
-                    self._heard = time.monotonic()
-                    worker.tally.server_ahead = self.overview.clock_ahead
-                await asyncio.sleep(self.every)
+            try:
+                self.overview = await read_overview(client, agreement.known)
+            except UNAVAILABLE as error:
+                # While the server is away, the worker's own words say so.
+                if not has_failed and not worker.backoff.troubles:
+                    log.warning(
+                        "metrics of the deployment stay as they were: %s",
+                        error,
+                        extra={"event": "overview_failed"},
+                    )
+                has_failed = True
             else:
-                await asyncio.sleep(min(self.every, PULSE))
+                has_failed = False
+                self._heard = time.monotonic()
+                worker.tally.server_ahead = self.overview.clock_ahead
+            await asyncio.sleep(self.every)
