@@ -17,7 +17,7 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from tests.wire import Document, read_removal, read_update
@@ -127,6 +127,16 @@ class Model:
         self.cursors = dict.fromkeys(range(partitions), "0-0")
         self.entries = dict.fromkeys(range(partitions), 0)
         self.totals: dict[int, Counter[str]] = {each: Counter() for each in range(partitions)}
+
+    @property
+    def endings(self) -> Counter[tuple[str, str]]:
+        """As what all entries ended: outcome and reason."""
+        others = {
+            ("applied", ""): self.applied,
+            ("duplicate", ""): self.duplicates,
+            ("forwarded", ""): len(self.forwards),
+        }
+        return +Counter(others) + Counter(("rejected", each.reason) for each in self.rejected)
 
     @property
     def counts(self) -> dict[tuple[str, str], int]:
@@ -355,3 +365,15 @@ def _given(update: Document, status: Document) -> Any:
 def canonical(value: object) -> str:
     """Return a text that is equal for equal documents: 1 and 1.0 differ, the order is nothing."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def retries(changes: Iterable[Document]) -> Counter[str]:
+    """Return how many retries changes count, by kind."""
+    counts: dict[Entity, int] = {}
+    found: Counter[str] = Counter()
+    for change in changes:
+        if "removed" not in change:
+            entity = (change["kind"], change["id"])
+            found[change["kind"]] += change.get("retries", 0) > counts.get(entity, 0)
+            counts[entity] = change.get("retries", 0)
+    return +found

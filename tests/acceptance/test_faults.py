@@ -35,8 +35,8 @@ def test_a_flushed_database_starts_over(
         [(_, rejected)] = redis_client.xrange("status:rejected")
         assert rejected["reason"] == "unknown_entity"
         wait_until(lambda: drained(redis_client, SINGLE) and redis_client.exists("status:meta"))
-        assert running.log.count("partition 0: created") == 1, "at the start"
-        assert running.log.count("partition 0: recreated") == 1, "after the flush"
+        assert len(running.events("keys_created", partition=0)) == 1, "at the start"
+        assert len(running.events("keys_recreated", partition=0)) == 1, "after the flush"
         code = running.stop()
     assert code == 0
     assert_as_modelled(redis_client, SINGLE)
@@ -87,7 +87,7 @@ def test_a_status_changed_by_hand_is_seen(
             redis_client.set(key, text)
         add(redis_client, update(task, "waiting", NOW + 1), keys=SINGLE)
         wait_until(lambda: redis_client.xlen("status:rejected"))
-        running.says(f"{key} was changed by someone else")
+        running.tells("status_conflict", key=key)
     [(_, rejected)] = redis_client.xrange("status:rejected")
     assert rejected["reason"] == ("corrupt_state" if text else "unknown_entity")
     assert redis_client.get(key) == text
@@ -126,30 +126,30 @@ def test_a_restarted_server_is_waited_for(
             produce(client, SINGLE, seed=1, count=5_000)
             wait_until(lambda: client.xlen("status:changes"))
         own_server.stop(number)
-        running.says("trying again until it works")
+        running.tells("server_unavailable")
         own_server.start()
         with own_server.client() as client:
             produce(client, SINGLE, seed=2, count=1_000)
             wait_until(lambda: drained(client, SINGLE))
             assert_as_modelled(client, SINGLE)
-        running.says("works again after")
+        running.tells("server_available")
         code = running.stop()
     assert code == 0
-    assert running.log.count("trying again") == 1
-    assert running.log.count("works again") == 1
+    assert len(running.events("server_unavailable")) == 1
+    assert len(running.events("server_available")) == 1
 
 
 def test_a_server_that_comes_later_is_waited_for(own_server: Server, tmp_path: Path) -> None:
     """The order in which services start is nobody's business; a stop works while waiting, too."""
     own_server.stop()
     with tracker(tmp_path, "--redis-url", own_server.url) as waiting:
-        waiting.says("trying again until it works")
+        waiting.tells("server_unavailable")
         code = waiting.stop()
         assert code == 0
     with tracker(tmp_path, "--redis-url", own_server.url) as waiting:
-        waiting.says("trying again until it works")
+        waiting.tells("server_unavailable")
         own_server.start()
-        waiting.says("reading 4 of 4 partitions")
+        waiting.reads(0, 1, 2, 3)
     assert "Traceback" not in waiting.log
 
 
@@ -159,11 +159,11 @@ def test_a_full_server_is_waited_for(server: Server, redis_client: Redis, tmp_pa
         wait_until(lambda: drained(redis_client, SINGLE))
         produce(redis_client, SINGLE, seed=1, count=200)
         redis_client.config_set("maxmemory", 1)
-        running.says("maxmemory")
+        running.tells("server_unavailable", error="OutOfMemoryError")
         redis_client.config_set("maxmemory", 0)
         produce(redis_client, SINGLE, seed=2, count=2_000)
         wait_until(lambda: drained(redis_client, SINGLE))
-        running.says("works again after")
+        running.tells("server_available")
     assert_as_modelled(redis_client, SINGLE)
 
 
@@ -224,7 +224,7 @@ def test_odd_entries_are_kept_and_stop_nothing(
 def test_a_stop_does_not_wait_for_a_hung_server(own_server: Server, tmp_path: Path) -> None:
     """A server that hangs in the middle of the work cannot hold up a stop."""
     with tracker(tmp_path, "--redis-url", own_server.url) as running:
-        running.says("reading 4 of 4 partitions")
+        running.reads(0, 1, 2, 3)
         own_server.signal(signal.SIGSTOP)
         try:
             assert running.stop(within=STOPS_WITHIN) == 0

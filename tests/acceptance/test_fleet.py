@@ -72,7 +72,9 @@ def test_shares_are_even_and_the_rest_stand_by(
             wait_until(lambda: sorted(shares(redis_client).values()) == [1, 1, 2])
             with fleet(tmp_path, server.url, "d", "e", STATUS_LEASE_TTL=FOR_EVER) as [d, e]:
                 wait_until(lambda: sorted(shares(redis_client).values()) == [1, 1, 1, 1])
-                wait_until(lambda: "standing by: 5 workers share 4 partitions" in d.log + e.log)
+                wait_until(
+                    lambda: d.events("standing_by", workers=5) + e.events("standing_by", workers=5)
+                )
                 assert redis_client.zcard("status:workers") == 5
 
 
@@ -100,7 +102,7 @@ def test_a_killed_workers_partitions_move(
         a.kill()
         wait_until(lambda: shares(redis_client) == {"b": 4})
         wait_until(lambda: drained(redis_client, SINGLE))
-        assert "its lease is" not in b.log
+        assert not b.events("lease_lost")
     assert_as_modelled(redis_client, SINGLE)
 
 
@@ -113,7 +115,7 @@ def test_a_worker_that_cannot_reach_the_server_stops_in_time(
         wait_until(lambda: shares(redis_client) == {"a": 4})
         proxy.freeze()
         for number in range(4):
-            a.says(f"partition {number}: its lease could not be renewed; stopping")
+            a.tells("lease_lost", partition=number)
         assert shares(redis_client) == {"a": 4}, "it stopped after its leases had run out"
         with fleet(tmp_path, server.url, "b", **slow):
             wait_until(lambda: shares(redis_client) == {"b": 4})
@@ -174,9 +176,9 @@ def test_a_name_that_is_taken_is_said(server: Server, redis_client: Redis, tmp_p
     """Two workers of one name would both take the leases for theirs."""
     with fleet(tmp_path, server.url, "a") as [first]:
         wait_until(lambda: owner(redis_client) == "a")
-        assert "was there a moment ago" not in first.log
+        assert not first.events("namesake_seen")
         with tracker(tmp_path / "second", "--redis-url", server.url, STATUS_NAME="a") as second:
-            second.says("a worker named a was there a moment ago")
+            second.tells("namesake_seen", worker="a")
 
 
 def test_a_killed_workers_namesake_goes_on_at_once(
@@ -195,7 +197,7 @@ def test_a_killed_workers_namesake_goes_on_at_once(
 def test_a_worker_names_itself(server: Server, redis_client: Redis, tmp_path: Path) -> None:
     """The name tells where to look for the process."""
     with tracker(tmp_path / "one", "--redis-url", server.url) as one:
-        one.says("reading 4 of 4 partitions")
+        one.reads(0, 1, 2, 3)
         assert re.fullmatch(rf"\S+-{one.pid}-[0-9a-f]{{6}}", owner(redis_client) or "")
 
 

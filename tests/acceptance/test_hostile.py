@@ -45,7 +45,7 @@ def test_entries_that_take_long_to_judge(
     add(redis_client, update(HONEST, "pending"), keys=SINGLE)
     with tracker(tmp_path, "--redis-url", server.url, STATUS_LEASE_TTL="2s") as running:
         wait_until(partial(is_applied, redis_client, HONEST), within=10)
-        assert "lease" not in running.log
+        assert not running.events("lease_lost")
     assert redis_client.xlen("status:rejected") == 300
 
 
@@ -82,14 +82,14 @@ def test_an_entry_with_an_id_of_the_future(
 ) -> None:
     """It neither freezes who forwards there, nor stops honest producers, nor lifts rule 3."""
     with tracker(tmp_path, "--redis-url", server.url) as running:
-        running.says("reading 4 of 4")
+        running.reads(0, 1, 2, 3)
         redis_client.xadd(SINGLE.events(2), {"data": "x"}, id=last)
         elsewhere, here = update(id_in(2), "pending"), update(id_in(0), "pending")
         redis_client.xadd(EVENTS, {"data": elsewhere})
         redis_client.xadd(EVENTS, {"data": here})
         for entity_id in (id_in(2), id_in(0)):
             wait_until(partial(is_applied, redis_client, entity_id))
-        running.says("recreated its stream")
+        running.tells("stream_recreated", partition=2)
         future = int(time.time() * 1000) + 100_000
         add(redis_client, update(id_in(2), "waiting", future), keys=SINGLE)
         wait_until(lambda: redis_client.hget(SINGLE.partition(2).partition, "rejected:future"))
@@ -132,9 +132,9 @@ def test_a_key_that_somebody_rewrites_all_the_time(
                 add(redis_client, data, keys=SINGLE)
             for each in others:
                 add(redis_client, update(each, "waiting", NOW + 1), keys=SINGLE)
-            running.says("was changed by someone else")
+            running.tells("status_conflict")
         wait_until(lambda: redis_client.zscore("status:phase:task:waiting", others[-1]))
-        assert running.log.count("was changed by someone else") <= 2
+        assert len(running.events("status_conflict")) <= 2
 
 
 def test_rejections_are_said_once_a_minute(
@@ -145,9 +145,10 @@ def test_rejections_are_said_once_a_minute(
         for number in range(50):
             redis_client.xadd(EVENTS, {"data": f"nonsense {number}"})
             wait_until(partial(are_rejected, redis_client, number + 1))
-        running.says("entries rejected (1 malformed), for example status:events:{0} ")
-        assert running.log.count("rejected (") == 1
-        assert "kept in status:rejected" in running.log
+        [said] = running.events("entries_rejected")
+        assert (said["partition"], said["count"], said["reasons"]) == (0, 1, {"malformed": 1})
+        assert "for example status:events:{0} " in said["msg"]
+        assert "kept in status:rejected" in said["msg"]
 
 
 def test_the_last_line_counts_each_entry_once(
@@ -160,6 +161,5 @@ def test_the_last_line_counts_each_entry_once(
     with tracker(tmp_path, "--redis-url", server.url) as running:
         wait_until(partial(is_applied, redis_client, id_in(1)))
         running.stop()
-        running.says(
-            "stopped: 4 entries: 2 applied, 1 duplicates, 1 rejected; besides, 1 were forwarded"
-        )
+        counts = {"applied": 2, "duplicates": 1, "rejected": 1, "forwarded": 1}
+        running.tells("worker_stopped", entries=4, **counts)

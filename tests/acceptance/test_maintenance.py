@@ -120,7 +120,7 @@ def test_what_is_stuck_is_ended_and_its_entries_go(
     options += ["--rules", write_rules(tmp_path, {**rules, 'waiting = "6h"': 'waiting = "1h"'})]
     producers = Producers(redis_client, keys)
     with tracker(tmp_path, *options, STATUS_EVENTS_RETENTION="1s") as worker:
-        worker.says("reading 4 of 4 partitions")
+        worker.reads(0, 1, 2, 3)
         producers.begin()
         producers.go_on_until(lambda: gone(redis_client, keys))
         producers.go_on_until(

@@ -88,7 +88,7 @@ def test_a_deployment_that_becomes_another_one(
 ) -> None:
     """A restore of another deployment under a running worker ends it, too."""
     with tracker(tmp_path, "--redis-url", server.url) as running:
-        running.says("reading 4 of 4 partitions")
+        running.reads(0, 1, 2, 3)
         restored = redis_client.pipeline(transaction=True)
         restored.flushdb()
         restored.hset(
@@ -127,7 +127,7 @@ def test_a_password_that_is_wrong(server: Server, redis_client: Redis, tmp_path:
         assert "s4cret" not in wrong
         url = f"redis://tracker:s3cret@{host}"
         with tracker(tmp_path / "right", "--redis-url", url, "--log-level", "debug") as running:
-            running.says("reading 4 of 4 partitions")
+            running.reads(0, 1, 2, 3)
             running.stop()
         assert "s3cret" not in running.log
     finally:

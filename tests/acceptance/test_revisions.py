@@ -134,7 +134,7 @@ def test_the_master_of_meta_is_away(cluster: ServerCluster, tmp_path: Path) -> N
     with cluster.client() as client, tracker(tmp_path / "one", *options, "--name", "one") as one:
         wait_until(lambda: taken_up(client, keys, 1))
         with tracker(tmp_path / "two", *options, "--name", "two") as two:
-            two.says("shared by 2 workers")
+            two.tells("share_changed", workers=2)
             two.pause()  # it does not hear of the next revision
             apply(cluster.seeds, none, "--prefix", keys.prefix)
             wait_until(lambda: taken_up(client, keys, 2), within=30)
@@ -188,9 +188,7 @@ def test_a_worker_with_the_file_of_an_earlier_revision(
         wait_until(lambda: taken_up(redis_client, SINGLE, 1))
         apply(server.url, new)
         with tracker(tmp_path / "two", *options) as two:
-            two.says(
-                "these are the rules of revision 1; those of revision 2 are in force, and count"
-            )
+            two.tells("rules_outdated")
             wait_until(lambda: taken_up(redis_client, SINGLE, 2))
             for at, phase in enumerate(["pending", "failed", "pending"]):
                 add(redis_client, update(id_in(1), phase, NOW + at), keys=SINGLE)

@@ -49,7 +49,7 @@ def test_stops_within_a_second_and_loses_nothing(
     with tracker(tmp_path, "--redis-url", server.url) as first:
         wait_until(lambda: redis_client.xlen("status:changes"))
         assert first.stop(number, within=STOPS_WITHIN) == 0
-    assert "stopped: " in first.log
+    assert first.events("worker_stopped")
     with tracker(tmp_path, "--redis-url", server.url):
         wait_until(lambda: drained(redis_client, SINGLE))
     assert_as_modelled(redis_client, SINGLE)
@@ -62,7 +62,7 @@ def test_a_hangup_that_is_ignored_stays_ignored(
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with tracker(tmp_path, "--redis-url", server.url) as running:
-            running.says("reading on from 0-0")
+            running.tells("keys_created")
             os.kill(running.pid, signal.SIGHUP)
             produce(redis_client, SINGLE, seed=4, count=1_000)
             wait_until(lambda: drained(redis_client, SINGLE))
@@ -74,7 +74,7 @@ def test_a_hangup_that_is_ignored_stays_ignored(
 def test_an_idle_worker_stops_too(server: Server, tmp_path: Path) -> None:
     """A blocking read does not hold up a stop."""
     with tracker(tmp_path, "--redis-url", server.url) as idle:
-        idle.says("reading on from 0-0")
+        idle.tells("keys_created")
         assert idle.stop(within=STOPS_WITHIN) == 0
 
 

@@ -58,6 +58,24 @@ class Tracker:
         """What was said in this folder since it started."""
         return self._log.read_bytes()[self._begins :].decode()
 
+    def events(self, name: str, **fields: object) -> list[Document]:
+        """Return what the log has of an event with these fields, as documents."""
+        lines = [line for line in self.log.splitlines(keepends=True) if line[:1] == "{"]
+        # The last line may be on its way.
+        said = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [each for each in said if {**each, "event": name, **fields} == each]
+
+    def tells(self, name: str, **fields: object) -> Document:
+        """Wait until the log has an event with these fields; return the first one."""
+        wait_until(lambda: self.events(name, **fields) or self._process.poll() is not None)
+        found = self.events(name, **fields)
+        assert found, self.log
+        return found[0]
+
+    def reads(self, *numbers: int) -> None:
+        """Wait until it says that it reads these partitions."""
+        self.tells("share_changed", reading=list(numbers))
+
     def says(self, text: str) -> None:
         """Wait until the log has a text."""
         wait_until(lambda: text in self.log or self._process.poll() is not None)
@@ -69,8 +87,12 @@ class Tracker:
 
     def stop(self, number: int = signal.SIGTERM, within: float = 15.0) -> int:
         """Tell it to stop; return its exit code."""
-        self._process.send_signal(number)
+        self.send(number)
         return self.exit_code(within)
+
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     @property
     def has_ended(self) -> bool:

@@ -62,7 +62,7 @@ def drain_by_tracker(url: str, workload: Workload, *, history: int = 0, kept: st
     async def drain() -> float:
         began = time.perf_counter()
         running = asyncio.create_task(worker.run())
-        while worker.totals.read < workload.events:
+        while worker.tally.read < workload.events:
             await asyncio.sleep(0.002)
             if running.done():
                 running.result()

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from status_tracker.engine.tally import Tally
 from status_tracker.maintenance.trimming import Trimming
 
 from tests.events import id_in
@@ -26,17 +27,19 @@ async def one(owner: MakeOwner) -> Owner:
     return one
 
 
-def trimming(one: Owner) -> Trimming:
+def trimming(one: Owner, tally: Tally | None = None) -> Trimming:
     """Return the policy of an owner."""
-    return Trimming(one.client, one.known, one.heard, retention=KEPT, group_retention=HELD)
+    counts = tally or Tally()
+    return Trimming(one.client, one.known, one.heard, counts, retention=KEPT, group_retention=HELD)
 
 
-async def look(one: Owner, now: int) -> None:
-    """Trim until nothing is left to do."""
-    policy = trimming(one)
+async def look(one: Owner, now: int) -> int:
+    """Trim until nothing is left to do; return how many entries were counted."""
+    tally = Tally()
+    policy = trimming(one, tally)
     for _ in range(10):
         if not await policy.look(now):
-            return
+            return tally.trimmed
     raise AssertionError("there is no end")
 
 
@@ -48,9 +51,9 @@ def first(client: Redis) -> int:
 
 async def test_what_is_old_goes(one: Owner, redis_client: Redis) -> None:
     """To the entry; in the end all of them, and lag and cursor stay what they are."""
-    await look(one, T0 + 200 * SECOND)
+    assert await look(one, T0 + 200 * SECOND) == 140
     assert first(redis_client) == 140
-    await look(one, T0 + 1_000 * SECOND)
+    assert await look(one, T0 + 1_000 * SECOND) == 160
     assert redis_client.xlen(EVENTS) == 0
     [group] = redis_client.xinfo_groups(EVENTS)
     assert (group["entries-read"], group["lag"]) == (300, 0)

@@ -34,7 +34,7 @@ def test_an_update_becomes_a_status_a_move_and_a_change() -> None:
         }
     ]
     assert (batch.read_from, batch.cursor, batch.entries) == ("0-0", "1700000000000-7", 1)
-    assert (batch.rejected, batch.forwards, batch.duplicates) == ([], {}, 0)
+    assert (batch.rejected, batch.forwards, batch.duplicates) == ([], {}, {})
 
 
 def test_kinds_do_not_share_statuses() -> None:
@@ -186,7 +186,7 @@ def test_an_entity_that_begins_is_created_optimistically() -> None:
     loop.run(entry(update("a", "pending")))
     assert (loop.loaded, loop.store.refused) == ([], 0)
     loop.restart()
-    assert loop.run(entry(update("a", "pending"))).duplicates == 1
+    assert loop.run(entry(update("a", "pending"))).duplicates.total() == 1
     assert (loop.loaded, loop.store.refused) == ([("task", "a")], 1)
 
 
@@ -224,7 +224,7 @@ def test_a_late_word_of_a_terminal_entity_is_not_kept() -> None:
     loop = Loop()
     loop.run(*map(entry, life("a", *LIFE)))
     for _ in range(2):
-        assert loop.run(entry(update("a", "completed", NOW + 9))).duplicates == 1
+        assert loop.run(entry(update("a", "completed", NOW + 9))).duplicates.total() == 1
         assert loop.loaded == [("task", "a")]
 
 

@@ -1,6 +1,5 @@
 """The command as a shell sees it: what it prints, on which stream, and its exit code."""
 
-import logging
 import os
 import shutil
 import subprocess
@@ -15,7 +14,6 @@ import pytest
 from click.testing import CliRunner
 from status_tracker.cli import cli
 from status_tracker.cli.lazy import LazyGroup
-from status_tracker.cli.output import LineFormatter
 from status_tracker.settings import default_file
 
 from tests.model import PHASES
@@ -215,26 +213,6 @@ def test_a_terminal_of_another_encoding(tmp_path: Path) -> None:
     result = status_tracker("check", "--rules", file, environment={"PYTHONIOENCODING": "latin-1"})
     assert (result.returncode, result.stderr) == (0, "")
     assert r"/\u6771\u4eac.toml" in result.stdout
-
-
-def test_a_log_line_is_one_line() -> None:
-    """Whatever a key put into a message, or into an error, a terminal is not told what to do."""
-    formatter = LineFormatter("%(levelname)s %(message)s")
-    error = ValueError("\x1b]0;owned\x07")
-    arguments = ("two\x1b[2J\nERROR",)
-    record = logging.LogRecord(
-        "any",
-        logging.WARNING,
-        "",
-        0,
-        "its lease is %s's now",
-        arguments,
-        (type(error), error, None),
-    )
-    assert formatter.format(record).split("\n") == [
-        r"WARNING its lease is two\x1b[2J\nERROR's now",
-        r"ValueError: \x1b]0;owned\x07",
-    ]
 
 
 @pytest.mark.parametrize(

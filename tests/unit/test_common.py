@@ -11,7 +11,8 @@ from status_tracker.engine.backoff import Backoff
 from status_tracker.engine.batch import Batch
 from status_tracker.engine.common import FEWEST_COUNT, LARGEST, MOST_REJECTED, Common
 from status_tracker.engine.limits import Limits
-from status_tracker.engine.partition import Partition, Totals
+from status_tracker.engine.partition import Partition
+from status_tracker.engine.tally import Tally
 from status_tracker.metadata import Deployment
 
 from tests.events import NOW, id_in, update
@@ -83,7 +84,9 @@ async def running(
     first = OwnReads()
     stores = [first, *(OwnReads(number, beside=first) for number in range(1, PARTITIONS))]
     together = Together(stores)
-    common = Common(together, linger=linger, batch_entries=batch_entries, batch_bytes=10**9)
+    common = Common(
+        together, Tally(), linger=linger, batch_entries=batch_entries, batch_bytes=10**9
+    )
     deployment = deployed(partitions=PARTITIONS)
 
     async def agreed() -> Deployment:
@@ -95,7 +98,7 @@ async def running(
             store,
             builder(deployment, number=store.number),
             agreed,
-            Totals(),
+            Tally(),
             backoff=Backoff("server", first_delay=0),
             limits=Limits(entries=batch_entries, size=10**9),
             rejected_key="status:rejected",
@@ -170,7 +173,7 @@ async def test_who_has_something_rare_or_large_leaves(entries: list[Entry]) -> N
 
 
 async def test_a_few_rejected_entries_hold_up_nobody() -> None:
-    """They are kept by the common commit, each with its partition's totals."""
+    """They are kept by the common commit, each with its partition's tally."""
     async with running() as (together, _):
         together.of[0].add(entry(b"bad"))
         together.of[1].add(entry(b"worse"), first_of(1))

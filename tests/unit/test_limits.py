@@ -8,9 +8,10 @@ from status_tracker.engine.backoff import Backoff
 from status_tracker.engine.batch import Batch, Wanted
 from status_tracker.engine.limits import LONGEST_PATIENCE, QUICK, SLOW, Limits
 from status_tracker.engine.notices import Notice
-from status_tracker.engine.partition import Partition, Totals
+from status_tracker.engine.partition import Partition
 from status_tracker.engine.reader import FIRST_COUNT, LINGER
 from status_tracker.engine.statuses import Statuses
+from status_tracker.engine.tally import Tally
 from status_tracker.metadata import Deployment
 
 from tests.events import NOW, update
@@ -64,7 +65,7 @@ def partition_of(store: MemoryStore) -> Partition:
         store,
         builder(deployed()),
         _as_it_was,
-        Totals(),
+        Tally(),
         backoff=Backoff("server", first_delay=0),
         limits=Limits(entries=2_000, size=8 * 2**20),
         rejected_key=OWN.rejected,

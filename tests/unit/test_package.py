@@ -16,6 +16,7 @@ ROOMS = [
     [
         "errors",
         "text",
+        "logs",
         "units",
         "toml",
         "models",

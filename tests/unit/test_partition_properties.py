@@ -1,6 +1,7 @@
 """What must hold of the real loop for any stream, wherever it is cut and whatever goes wrong."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from itertools import count, cycle
 from typing import Any, NamedTuple
@@ -14,13 +15,14 @@ from status_tracker.engine.backoff import Backoff
 from status_tracker.engine.batch import Batch
 from status_tracker.engine.common import Common
 from status_tracker.engine.limits import Limits
-from status_tracker.engine.partition import Partition, Totals
+from status_tracker.engine.partition import Partition
+from status_tracker.engine.tally import Tally
 from status_tracker.keys import partition_of
 from status_tracker.metadata import Deployment
 from status_tracker.rules import Rules
 
 from tests.line import builder, deployed
-from tests.model import Model, canonical
+from tests.model import Model, canonical, retries
 from tests.unit.deployments import DEPLOYMENTS
 from tests.unit.deployments import Deployment as Rulebook
 from tests.unit.folding import text
@@ -158,7 +160,7 @@ def owners_of(
     servers: Sequence[Server],
     deployment: Deployment,
     agreed: Callable[[], Awaitable[Deployment]],
-    totals: Totals,
+    totals: Tally,
     circumstances: Circumstances,
 ) -> list[Partition]:
     """Return what reads all partitions, once for each owner."""
@@ -166,7 +168,11 @@ def owners_of(
     found = []
     for _ in range(owners):
         common = Common(
-            CommonServer(*servers), linger=0, batch_entries=batch_entries, batch_bytes=10_000
+            CommonServer(*servers),
+            totals,
+            linger=0,
+            batch_entries=batch_entries,
+            batch_bytes=10_000,
         )
         found += [
             Partition(
@@ -197,14 +203,14 @@ async def until_drained(servers: Sequence[Server], partitions: Sequence[Partitio
             partition.stop()
 
 
-def run(scene: Scene, circumstances: Circumstances) -> tuple[Server, Totals]:
+def run(scene: Scene, circumstances: Circumstances) -> tuple[Server, Tally]:
     """Run the loop until nothing is left, by one owner or by several who know nothing of it."""
     return asyncio.run(_run(scene, circumstances))
 
 
 async def _run(
     scene: Scene, circumstances: Circumstances, *, later: Rules | None = None, after: int = 0
-) -> tuple[Server, Totals]:
+) -> tuple[Server, Tally]:
     """Run; other rules are in force after so many reads, of which the first owner is told."""
     deployment = deployed(scene.deployment.rules, partitions=PARTITIONS)
     reads = count()
@@ -219,7 +225,7 @@ async def _run(
             partitions[0].revise()
 
     server = Server(scene, circumstances.arrivals, circumstances.troubles, between)
-    totals = Totals()
+    totals = Tally()
     partitions = owners_of([server], deployment, agreed, totals, circumstances)
     await until_drained([server], partitions)
     return server, totals
@@ -271,14 +277,21 @@ def test_no_batch_is_folded_across_a_change_of_the_rules(
 )
 @trials(40)
 def test_every_entry_has_one_outcome(scene: Scene, batch_entries: int, careful_for: float) -> None:
-    """Each entry is applied, or a duplicate, or forwarded, or rejected: none is lost or doubled."""
+    """Each entry is applied, or a duplicate, or forwarded, or rejected: none is lost or doubled.
+
+    So the worker counts it, with the changes of phase and the retries that came of it.
+    """
     model = modelled(scene)
-    _, totals = run(scene, Circumstances([20], [HEALTHY], 1, batch_entries, 9, careful_for))
-    assert totals.read == len(scene.stream)
-    assert totals.applied == model.applied
-    assert totals.duplicates == model.duplicates
-    assert totals.forwarded == len(model.forwards)
-    assert totals.rejected == len(model.rejected)
+    _, tally = run(scene, Circumstances([20], [HEALTHY], 1, batch_entries, 9, careful_for))
+    assert tally.read == sum(tally.latency.counts) == len(scene.stream)
+    endings: Counter[tuple[str, str]] = Counter()
+    for each, number in tally.entries.items():
+        endings[each.outcome, each.reason] += number
+    assert endings == model.endings
+    assert (tally.applied, tally.duplicates) == (model.applied, model.duplicates)
+    changes = [each for each in model.changes if "removed" not in each]
+    assert tally.changes == Counter((each["kind"], each["phase"]) for each in changes)
+    assert tally.retries == retries(model.changes)
 
 
 SCENES_OF_TWO = DEPLOYMENTS.flatmap(
@@ -304,7 +317,7 @@ def test_partitions_that_are_committed_together(
         arrivals, troubles, *_ = circumstances
         first = Server(both[0], arrivals, troubles)
         servers = [first, Server(both[1], arrivals[::-1], troubles, number=1, beside=first)]
-        owners = owners_of(servers, deployment, agreed, Totals(), circumstances)
+        owners = owners_of(servers, deployment, agreed, Tally(), circumstances)
         await until_drained(servers, owners)
         return servers
 

@@ -3,6 +3,7 @@
 import pytest
 from status_tracker.connection.client import Client
 from status_tracker.engine.heard import Heard
+from status_tracker.engine.tally import Tally
 from status_tracker.maintenance.agenda import Agenda, Entity
 from status_tracker.maintenance.retention import Retention
 from status_tracker.maintenance.stalled import Stalled
@@ -30,7 +31,9 @@ def policies(rules: Rules, retention: str = "1h") -> dict[str, Policy]:
     found: list[Policy] = [
         Stalled(NOBODY, lambda: deployed(rules), owned, owner=""),
         Retention(NOBODY, lambda: deployed(rules), owned),
-        Trimming(NOBODY, lambda: deployed(rules), owned, retention=kept, group_retention=kept),
+        Trimming(
+            NOBODY, lambda: deployed(rules), owned, Tally(), retention=kept, group_retention=kept
+        ),
     ]
     return {each.name: each for each in found}
 

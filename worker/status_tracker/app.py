@@ -3,8 +3,10 @@
 import asyncio
 import gc
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from status_tracker.cancellation import together, unless_stopped
+from status_tracker.cancellation import cancelled, together, unless_stopped
 from status_tracker.connection.client import UNAVAILABLE, Client
 from status_tracker.connection.url import reach, without_secrets
 from status_tracker.engine.agreement import Agreement, agree
@@ -15,15 +17,18 @@ from status_tracker.engine.common_store import CommonStore
 from status_tracker.engine.fleet import Fleet, unique_name
 from status_tracker.engine.leases import Leases
 from status_tracker.engine.limits import Limits
-from status_tracker.engine.partition import Partition, Totals
+from status_tracker.engine.partition import Partition
 from status_tracker.engine.statuses import StatusCache
 from status_tracker.engine.store import Store
+from status_tracker.engine.tally import Tally
 from status_tracker.errors import ConfigError
+from status_tracker.logs import WORKER
 from status_tracker.maintenance.retention import Retention
 from status_tracker.maintenance.stalled import Stalled
 from status_tracker.maintenance.trimming import Trimming
 from status_tracker.maintenance.upkeep import Policy, Upkeep
 from status_tracker.metadata import Deployment
+from status_tracker.monitoring.watcher import Watcher
 from status_tracker.rules import Rules, differences, in_words, load_rules, without_times
 from status_tracker.settings import Settings, default_file
 from status_tracker.signals import StopSignals
@@ -37,6 +42,9 @@ COLLECT_EVERY = 50_000
 """Objects that may be made before Python looks for cycles. Entries come as lists by the thousand,
 die without cycles, and would set off its search 70 times as often."""
 
+LOOK_EVERY = 10
+"""Heartbeats between two looks at the whole deployment, for metrics and probes."""
+
 
 class Worker:
     """Reads its share of a deployment's partitions until it is told to stop."""
@@ -49,14 +57,28 @@ class Worker:
         `rules` are to be in force, and those of a deployment that is created; without any, what is
         in force counts, or the shipped ones. `sole` says that no other worker can have its name.
         """
-        self.totals: Totals = Totals()
+        self.tally: Tally = Tally()
         self.name: str = settings.name or unique_name()
         self._settings = settings
         self._sole = sole
         self._server = without_secrets(settings.redis_url)
         self._rules = rules
         self._stop = asyncio.Event()
-        self._backoff = Backoff(self._server)
+        self.backoff: Backoff = Backoff(self._server)
+        self.agreement: Agreement | None = None
+        self.fleet: Fleet | None = None
+        """None until the server was reached, as is the one before."""
+        self._watcher = Watcher(
+            self,
+            every=LOOK_EVERY * settings.heartbeat / 1000,
+            lease_ttl=settings.lease_ttl / 1000,
+            max_lag=settings.ready_max_lag / 1000,
+        )
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stop.is_set()
 
     def stop(self) -> None:
         """Finish the current batches, then let `run` return."""
@@ -67,16 +89,55 @@ class Worker:
 
         Raises `ConfigError` where the deployment is not the one that is configured.
         """
-        reached = await unless_stopped(self._reach(), self._stop)
-        if reached is None:
+        WORKER.set(self.name)
+        async with self._watched():
+            reached = await unless_stopped(self._reach(), self._stop)
+            if reached is not None:
+                await self._work(*reached)
+
+    @asynccontextmanager
+    async def _watched(self) -> AsyncIterator[None]:
+        """Serve metrics and answer probes meanwhile, where that is wanted.
+
+        Raises `ConfigError` where it cannot be.
+        """
+        settings = self._settings
+        if not settings.metrics_port:
+            yield
             return
-        client, agreement = reached
-        log.info("worker %s: %s at %s", self.name, agreement.known.keys.prefix, self._server)
+        try:
+            # Who wants no metrics need not have the extra.
+            from status_tracker.monitoring.endpoint import serving  # noqa: PLC0415
+        except ModuleNotFoundError:
+            raise ConfigError(
+                "metrics_port: what serves metrics is not installed: "
+                "pip install 'status-tracker[metrics]'"
+            ) from None
+        with serving(self._watcher, host=settings.metrics_host, port=settings.metrics_port):
+            beating = asyncio.create_task(self._watcher.beat(), name="pulse")
+            try:
+                yield
+            finally:
+                await cancelled([beating])
+
+    async def _work(self, client: Client, agreement: Agreement) -> None:
+        """Work in the fleet until told to stop."""
+        log.info(
+            "worker %s: %s at %s",
+            self.name,
+            agreement.known.keys.prefix,
+            self._server,
+            extra={"event": "worker_started"},
+        )
         common = self._common(client, agreement)
         fleet = self._fleet(client, agreement, common)
         upkeep = self._upkeep(client, agreement, fleet)
+        self.agreement, self.fleet = agreement, fleet
         try:
-            await unless_stopped(together([fleet.run(), upkeep.run()]), self._stop)
+            works = [fleet.run(), upkeep.run()]
+            if self._settings.metrics_port:
+                works.append(self._watcher.poll(client, agreement))
+            await unless_stopped(together(works), self._stop)
         finally:
             try:
                 await fleet.shut_down()
@@ -99,9 +160,9 @@ class Worker:
                     await client.close()
                     raise
             except UNAVAILABLE as error:
-                await self._backoff.wait("start", error, self._stop)
+                await self.backoff.wait("start", error, self._stop)
             else:
-                self._backoff.succeeded("start")
+                self.backoff.succeeded("start")
                 return client, agreement
 
     async def _agree(self, client: Client) -> Agreement:
@@ -134,6 +195,7 @@ class Worker:
         )
         return Common(
             store,
+            self.tally,
             linger=settings.linger,
             batch_entries=settings.batch_entries,
             batch_bytes=settings.batch_bytes,
@@ -152,7 +214,7 @@ class Worker:
             leases,
             agreement,
             lambda number: self._partition(client, agreement, number, common),
-            self._backoff,
+            self.backoff,
             heartbeat=settings.heartbeat,
             sole=self._sole,
         )
@@ -170,11 +232,12 @@ class Worker:
                 client,
                 deployment,
                 fleet.owned,
+                self.tally,
                 retention=settings.events_retention,
                 group_retention=settings.events_retention_for_groups,
             ),
         ]
-        return Upkeep(client, policies, self._backoff, key=agreement.known.keys.meta)
+        return Upkeep(client, policies, self.backoff, key=agreement.known.keys.meta)
 
     def _partition(
         self, client: Client, agreement: Agreement, number: int, common: Common | None
@@ -198,8 +261,8 @@ class Worker:
             store,
             BatchBuilder(deployment, cache, number=number),
             agreement.current,
-            self.totals,
-            backoff=self._backoff,
+            self.tally,
+            backoff=self.backoff,
             limits=Limits(entries=settings.batch_entries, size=settings.batch_bytes),
             rejected_key=deployment.keys.partition(number).rejected,
             common=common,
@@ -231,6 +294,7 @@ def check_rules(deployment: Deployment, rules: Rules, file: str) -> None:
             file,
             revision,
             deployment.revision,
+            extra={"event": "rules_outdated"},
         )
 
 
@@ -242,12 +306,16 @@ async def run(
     worker = Worker(settings, rules=rules, sole=sole)
     signals.call(worker.stop)
     await worker.run()
-    totals = worker.totals
+    tally = worker.tally
+    counts = {
+        "entries": tally.read - tally.forwarded,
+        "applied": tally.applied,
+        "duplicates": tally.duplicates,
+        "rejected": tally.rejected,
+        "forwarded": tally.forwarded,
+    }
     log.info(
         "stopped: %d entries: %d applied, %d duplicates, %d rejected; besides, %d were forwarded",
-        totals.ended,
-        totals.applied,
-        totals.duplicates,
-        totals.rejected,
-        totals.forwarded,
+        *counts.values(),
+        extra={"event": "worker_stopped", **counts},
     )

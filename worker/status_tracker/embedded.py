@@ -112,7 +112,12 @@ def _end_orphan(folder: Path, lock: IO[str]) -> None:
             return
         if not _sent(holder, number):
             break
-        log.warning("a killed worker left its server, process %d: sent %s", holder, number.name)
+        log.warning(
+            "a killed worker left its server, process %d: sent %s",
+            holder,
+            number.name,
+            extra={"event": "orphan_ended"},
+        )
         if _comes_true(lambda: _holder(lock) is None, within):
             return
     which = (
@@ -179,7 +184,12 @@ def _port(folder: Path) -> int:
     remembered.write_text(str(port))
     if not is_new:
         why = f"port {own} is another process's" if own else f"{remembered} holds no port"
-        log.warning("%s: the URL of this data has port %d from now on", why, port)
+        log.warning(
+            "%s: the URL of this data has port %d from now on",
+            why,
+            port,
+            extra={"event": "port_changed"},
+        )
     return port
 
 

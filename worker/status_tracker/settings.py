@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from status_tracker.errors import ConfigError
 from status_tracker.keys import PREFIX_PATTERN
+from status_tracker.logs import LogFormat
 from status_tracker.text import shortened
 from status_tracker.toml import read_toml
 from status_tracker.units import Bytes, Milliseconds, quantity
@@ -85,7 +86,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_rejected: _EntriesKept
     events_retention: Milliseconds
     events_retention_for_groups: Milliseconds
+    metrics_port: Annotated[int, Meta(ge=0, le=65535, description="a whole number from 0 to 65535")]
+    """0: nothing listens."""
+    metrics_host: Annotated[
+        str, Meta(pattern=NAME_PATTERN, min_length=1, description="an address or a host's name")
+    ]
+    ready_max_lag: Milliseconds
     log_level: Literal["debug", "info", "warning", "error"]
+    log_format: LogFormat
 
 
 _FILE = Path | None
@@ -162,7 +170,7 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             name = variables[variable]
             settings[name] = _converted(name, value, variable, Path())
     for slip in slips(environment):
-        log.warning("%s", slip)
+        log.warning("%s", slip, extra={"event": "setting_unknown"})
     return settings
 
 

@@ -24,6 +24,11 @@ def escaped(text: str) -> str:
     return "".join(each if each.isprintable() else _escape(each) for each in text)
 
 
+def escaped_lines(text: str) -> str:
+    """Return lines without what a terminal would obey."""
+    return "\n".join(map(escaped, text.split("\n")))
+
+
 def shortened(text: str, most: int = 80) -> str:
     """Return the beginning of a text that is longer than so many characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"

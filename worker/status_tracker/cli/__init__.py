@@ -14,9 +14,10 @@ import click
 
 from status_tracker.cli.exit_codes import EPILOG
 from status_tracker.cli.lazy import LazyGroup
-from status_tracker.cli.output import LineFormatter, escaped_lines, guard_output
+from status_tracker.cli.output import guard_output
 from status_tracker.errors import EXIT_BUG, CommandError
-from status_tracker.text import escaped
+from status_tracker.logs import TextFormatter
+from status_tracker.text import escaped, escaped_lines
 
 COMMANDS = {
     "demo": "Watch a small video service: a server, a worker and producers.",
@@ -58,7 +59,7 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     guard_output()
     handler = logging.StreamHandler()
-    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)-7s %(message)s"))
+    handler.setFormatter(TextFormatter())
     logging.basicConfig(handlers=[handler], level=logging.INFO)
     sys.exit(_exit_code(cli))
 

@@ -1,35 +1,11 @@
 """What leaves the command: escaped, and with an exit code of its own where it cannot leave."""
 
 import io
-import logging
 import sys
 from contextlib import suppress
-from types import TracebackType
 from typing import Any
 
 from status_tracker.errors import ClosedPipeError, OutputError
-from status_tracker.text import escaped
-
-
-class LineFormatter(logging.Formatter):
-    """Makes one line of each message, whatever keys and producers put into it."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        """Return a message without what a terminal would obey."""
-        return escaped(super().formatMessage(record))
-
-    def formatException(  # noqa: N802
-        self,
-        ei: tuple[type[BaseException], BaseException, TracebackType | None]
-        | tuple[None, None, None],
-    ) -> str:
-        """Return a traceback, whose lines stay lines."""
-        return escaped_lines(super().formatException(ei))
-
-
-def escaped_lines(text: str) -> str:
-    """Return lines without what a terminal would obey."""
-    return "\n".join(map(escaped, text.split("\n")))
 
 
 class _Output(io.FileIO):

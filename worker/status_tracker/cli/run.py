@@ -16,6 +16,7 @@ from status_tracker.cli.options import (
     redis_url_option,
     rules_option,
 )
+from status_tracker.logs import write_log_as
 from status_tracker.signals import StopSignals, stop_signals
 
 if TYPE_CHECKING:
@@ -33,7 +34,14 @@ if TYPE_CHECKING:
 @click.option("--partitions", type=int, metavar="N", help="How many streams there are.")
 @click.option("--layout", metavar="NAME", help="single, cluster or auto.")
 @rules_option
+@click.option(
+    "--metrics-port",
+    type=int,
+    metavar="PORT",
+    help="Serve metrics and probes there (the extra: pip install 'status-tracker[metrics]').",
+)
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+@click.option("--log-format", metavar="FORMAT", help="auto, text or json.")
 def command(config: Path | None, embedded: bool, **options: Any) -> None:
     """Run a worker until Ctrl-C, SIGTERM or the end of its terminal.
 
@@ -46,6 +54,7 @@ def command(config: Path | None, embedded: bool, **options: Any) -> None:
         )
     # Before the imports, which take the most of the time that a start takes.
     with stop_signals() as signals:
+        write_log_as("auto")  # what is wrong with the settings is said before they are known
         if embedded:
             _run_embedded(config, options, signals)
         else:
@@ -60,6 +69,7 @@ def _run_worker(settings: "Settings", signals: StopSignals, *, sole: bool = Fals
     from status_tracker.rules import load_rules  # noqa: PLC0415
 
     logging.getLogger().setLevel(settings.log_level.upper())
+    write_log_as(settings.log_format)
     rules = load_rules(settings.rules) if settings.rules else None
     asyncio.run(run(settings, signals, rules=rules, sole=sole))
 

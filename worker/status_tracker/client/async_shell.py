@@ -166,7 +166,7 @@ class _Task:
 
     def _tell(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()):
-            log.error("%s ended", self._name, exc_info=error)
+            log.error("%s ended", self._name, exc_info=error, extra={"event": "background_ended"})
 
 
 class _Tail:

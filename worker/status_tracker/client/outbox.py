@@ -158,7 +158,11 @@ class Outbox:
             if self:
                 yield Pause(min(PAUSE, max(0.0, ends - self._now())))
         if self:
-            log.warning("%d reports were never sent", len(self))
+            log.warning(
+                "%d reports were never sent",
+                len(self),
+                extra={"event": "reports_never_sent", "count": len(self)},
+            )
 
     def flush(self, within: float) -> Operation[None]:
         """Send what is kept, unless another thread does so already; stop at the first failure."""
@@ -199,7 +203,13 @@ class Outbox:
             updates = yield from self._updates(said, within)
             return (yield from self._emitting.all_checked(updates))
         except UpdateError as error:
-            log.warning("%s %s: not reported: %s", said.entity.kind, said.entity.id, error)
+            log.warning(
+                "%s %s: not reported: %s",
+                said.entity.kind,
+                said.entity.id,
+                error,
+                extra={"event": "report_refused"},
+            )
             return []
 
     def _updates(self, said: Report | Steps, within: float) -> Operation[list[Document]]:
@@ -227,16 +237,25 @@ class Outbox:
 
     def _note_failure(self, error: Exception, began: float) -> None:
         if not self._is_away:
-            log.warning("reports are kept until they can be sent: %s", error)
+            log.warning(
+                "reports are kept until they can be sent: %s",
+                error,
+                extra={"event": "reports_kept"},
+            )
         self._is_away = True
         now = self._now()
         self._quiet_until = now + max(QUIET, QUIET_SHARE * (now - began))
 
     def _note_success(self) -> None:
         if self._is_away and not self:
-            log.info("the reports that were kept are sent")
+            log.info("the reports that were kept are sent", extra={"event": "reports_sent"})
             self._is_away = False
         self._quiet_until = 0.0
         if self._dropped:
-            log.warning("%d reports were dropped: over %d were kept", self._dropped, MOST)
+            log.warning(
+                "%d reports were dropped: over %d were kept",
+                self._dropped,
+                MOST,
+                extra={"event": "reports_dropped", "count": self._dropped},
+            )
             self._dropped = 0

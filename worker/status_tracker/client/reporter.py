@@ -71,7 +71,12 @@ class TaskReporter:
         except Exception as error:
             if self._reporting.strict and strictly:
                 raise
-            log.warning("%s: not reported: %s", self._reporting.entity.id, error)
+            log.warning(
+                "%s: not reported: %s",
+                self._reporting.entity.id,
+                error,
+                extra={"event": "report_refused"},
+            )
 
 
 class AsyncTaskReporter:
@@ -129,7 +134,12 @@ class AsyncTaskReporter:
         except Exception as error:
             if self._reporting.strict and strictly:
                 raise
-            log.warning("%s: not reported: %s", self._reporting.entity.id, error)
+            log.warning(
+                "%s: not reported: %s",
+                self._reporting.entity.id,
+                error,
+                extra={"event": "report_refused"},
+            )
 
 
 def length_of(iterable: object, total: int | None) -> int:

@@ -148,7 +148,11 @@ class SyncShell:
             pass
         except Exception:
             if not stopped.is_set():  # else somebody closed what it waited for
-                log.exception("%s ended", threading.current_thread().name)
+                log.exception(
+                    "%s ended",
+                    threading.current_thread().name,
+                    extra={"event": "background_ended"},
+                )
 
     def inbox(self) -> "queue.SimpleQueue[Any]":
         """Return a new inbox."""

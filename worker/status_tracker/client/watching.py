@@ -209,7 +209,11 @@ class Hub:
                 self._tell_all()
                 continue
             except UnavailableError as error:
-                log.warning("the change feed cannot be followed; looking at the keys: %s", error)
+                log.warning(
+                    "the change feed cannot be followed; looking at the keys: %s",
+                    error,
+                    extra={"event": "feed_unavailable"},
+                )
                 yield Pause(REFUSED_FOR)
                 self._tell_all()
                 continue

@@ -125,7 +125,7 @@ async def _run(url: str, seconds: float | None, stop: asyncio.Event) -> Iterator
         showing.cancel()
         following.cancel()
         snapshot = await reader.snapshot()
-    return summary(seconds, worker.totals, snapshot)
+    return summary(seconds, worker.tally, snapshot)
 
 
 async def _created(reader: AsyncStatusReader) -> None:
@@ -156,7 +156,7 @@ async def _show(url: str, reader: Reader, began: float) -> None:
 async def _drained(worker: Worker, streams: Streams) -> None:
     """Wait until the worker has read what was added, or its time is up."""
     for _ in range(int(DRAINS_WITHIN / PAUSE)):
-        if worker.totals.read >= streams.added:
+        if worker.tally.read >= streams.added:
             return
         await asyncio.sleep(PAUSE)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import click
 
 from status_tracker.demo.snapshot import Reader, Snapshot
-from status_tracker.engine.partition import Totals
+from status_tracker.engine.tally import Tally
 
 
 async def show_lines(url: str, reader: Reader, began: float) -> None:
@@ -29,14 +29,14 @@ def line(seconds: float, snapshot: Snapshot) -> str:
     return "  ".join(parts)
 
 
-def summary(seconds: float, totals: Totals, snapshot: Snapshot) -> Iterator[str]:
+def summary(seconds: float, tally: Tally, snapshot: Snapshot) -> Iterator[str]:
     """Yield the lines that are left when all is over."""
-    read = totals.read
+    read = tally.read
     outcomes = {
-        "applied": totals.applied,
-        "duplicates": totals.duplicates,
-        "forwarded": totals.forwarded,
-        "rejected": totals.rejected,
+        "applied": tally.applied,
+        "duplicates": tally.duplicates,
+        "forwarded": tally.forwarded,
+        "rejected": tally.rejected,
     }
     yield f"{seconds:.0f} s: {read:,} events in: {_numbers(outcomes)}"
     for kind, counts in snapshot.counts.items():

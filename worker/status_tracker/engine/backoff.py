@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 
 from status_tracker.connection.client import UNREACHABLE
 
@@ -28,14 +29,28 @@ class Backoff:
         self._troubles: dict[str, str] = {}
         self._since: dict[str, float] = {}
         self._failures: dict[str, int] = {}
+        self.errors: Counter[str] = Counter()
+        """How often it could not be used, by the class of the error."""
+
+    @property
+    def troubles(self) -> list[str]:
+        """What is wrong now, each once: ``redis://…: unreachable``."""
+        found = dict.fromkeys(list(self._troubles.values()))
+        return [f"{self._server}: {trouble}" for trouble in found]
 
     def failed(self, who: str, error: BaseException) -> None:
         """Say what is wrong, unless it was said."""
         trouble = "unreachable" if isinstance(error, UNREACHABLE) else str(error)
         if trouble not in self._troubles.values():
             self._since[trouble] = time.monotonic()
-            log.warning("%s: %s; trying again until it works", self._server, error)
+            log.warning(
+                "%s: %s; trying again until it works",
+                self._server,
+                error,
+                extra={"event": "server_unavailable", "error": type(error).__name__},
+            )
         self._troubles[who] = trouble
+        self.errors[type(error).__name__] += 1
         current = self._troubles.values()
         self._since = {each: at for each, at in self._since.items() if each in current}
         self._failures[who] = self._failures.get(who, 0) + 1
@@ -59,7 +74,12 @@ class Backoff:
         trouble = self.forget(who)
         if trouble is not None and trouble not in self._troubles.values():
             seconds = time.monotonic() - self._since.pop(trouble)
-            log.warning("%s: works again after %.1f s", self._server, seconds)
+            log.warning(
+                "%s: works again after %.1f s",
+                self._server,
+                seconds,
+                extra={"event": "server_available", "seconds": round(seconds, 1)},
+            )
 
     def forget(self, who: str) -> str | None:
         """Note that one waits no more, whether all is well or not; return what its trouble was."""

@@ -4,7 +4,7 @@ entries → decode → fold, which asks for the statuses it does not know → ba
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 from status_tracker.decode import FROM, Decoder, Entry, find_data, invalid_id
 from status_tracker.engine.heard import Heard
+from status_tracker.engine.samples import Sample, received_at, sampled
 from status_tracker.engine.statuses import Effects, StatusCache, Statuses
 from status_tracker.fold import DUPLICATE, Corrupt, Fold, Outcome
 from status_tracker.keys import partition_of
@@ -47,6 +48,7 @@ class RejectedEntry(Struct, frozen=True, gc=False):
     data: bytes
     stream: str
     id: str
+    kind: str = ""
 
 
 class Forward(NamedTuple):
@@ -54,6 +56,7 @@ class Forward(NamedTuple):
 
     entry_id: bytes
     data: bytes
+    kind: str
 
 
 class Removed(NamedTuple):
@@ -84,7 +87,15 @@ class Batch(Struct):
     rejected: list[RejectedEntry] = field(default_factory=list)
     forwards: dict[int, list[Forward]] = field(default_factory=dict)
     """Number of the partition → the updates that belong to it."""
-    duplicates: int = 0
+    duplicates: Counter[str] = field(default_factory=Counter)
+    """By kind."""
+    kinds: Counter[str] = field(default_factory=Counter)
+    """How many entries tell each kind; "" has those that tell none."""
+    entered: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By kind and phase, how many changes led there."""
+    retries: Counter[str] = field(default_factory=Counter)
+    """By kind, how many changes counted a retry."""
+    samples: list[Sample] = field(default_factory=list)
     removed: dict[tuple[str, str], Removed] = field(default_factory=dict)
     """By kind and id, the entities that are taken away. Such a batch has nothing else."""
     marked: dict[str, list[str]] = field(default_factory=dict)
@@ -98,7 +109,8 @@ class Batch(Struct):
     @property
     def applied(self) -> int:
         """All entries that ended otherwise than the others."""
-        return self.entries - self.duplicates - self.forwarded - len(self.rejected)
+        others = self.duplicates.total() + self.forwarded + len(self.rejected)
+        return self.entries - others
 
 
 class _Place(NamedTuple):
@@ -111,6 +123,7 @@ class _Place(NamedTuple):
     begins: frozenset[str]
     """Phases in which an entity that is not known is created optimistically."""
     kind: str
+    entered: dict[str, int]
 
 
 class BatchBuilder:
@@ -127,7 +140,7 @@ class BatchBuilder:
         """Begin with nothing; `heard` is what is known of before."""
         self.deployment: Deployment = deployment
         self.heard: Heard = heard or Heard()
-        self._cache = cache
+        self.cache: StatusCache = cache
         self._stream = deployment.keys.events(number)
         self._number = number
         # Batches for which every entity that is not known is loaded.
@@ -143,7 +156,7 @@ class BatchBuilder:
         if deployment.rules != self.deployment.rules:
             self._go_by(deployment.rules)
         self.deployment = deployment
-        self._cache.restart(deployment.rules)
+        self.cache.restart(deployment.rules)
         self.heard.attach(cursor, deployment.rules)
         self.batch = self._empty(cursor)
 
@@ -172,11 +185,12 @@ class BatchBuilder:
         """
         decoded = self._decoder.decode_all(values)
         batch = self.batch
+        self._note(entries, decoded)
         batch.cursor = entries[-1][0].decode()
         batch.entries += len(entries)
-        self._cache.forget_missing()
+        self.cache.forget_missing()
         # IDs only grow: what the first entry's time allows need not be held against its own.
-        first_received = _received(entries[0][0])
+        first_received = received_at(entries[0][0])
         allowed = first_received + self.deployment.rules.max_clock_skew
         places: dict[type, _Place] = {}
         for (entry_id, fields), update in zip(entries, decoded, strict=True):
@@ -186,30 +200,33 @@ class BatchBuilder:
             place = places.get(type(update))
             if place is None:
                 place = places[type(update)] = self._place(type(update))
-            fold, statuses, changed, without, begins, kind = place
+            fold, statuses, changed, without, begins, kind, entered = place
             entity_id = update.id
             status = changed.get(entity_id) or statuses.get(entity_id)
             if status is None and entity_id not in without:
                 why = self._misplaced(entity_id)
                 if why is not None:
-                    self._set_aside(entry_id, fields, why)
+                    self._set_aside(entry_id, fields, why, kind)
                     continue
                 if update.phase not in begins or update.updated_at > allowed:
                     self._load((yield self._unknown(decoded, allowed, update)))
                     status = statuses.get(entity_id)
-            received = first_received if update.updated_at <= allowed else _received(entry_id)
+            received = first_received if update.updated_at <= allowed else received_at(entry_id)
             if len(fields) > 2:
                 received = min(received, _forwarded(fields, received))
             outcome = fold(status or without.get(entity_id), update, received)
             if type(outcome) is Rejection:
-                self._set_aside(entry_id, fields, outcome)
+                self._set_aside(entry_id, fields, outcome, kind)
                 continue
             if outcome is DUPLICATE:
-                batch.duplicates += 1
+                batch.duplicates[kind] += 1
                 continue
             changed[entity_id] = outcome
             start = None if status is None else status.phase
             if start != outcome.phase:
+                entered[outcome.phase] += 1
+                if outcome.retries and status is not None:
+                    batch.retries[kind] += outcome.retries > (status.retries or 0)
                 forced = update.force and self._folds[kind].is_forced(start, outcome.phase)
                 batch.changes.append(
                     _change(outcome, kind, entity_id, start, entry_id.decode(), forced=forced)
@@ -223,6 +240,8 @@ class BatchBuilder:
         batch, (entry_id, _) = self.batch, entry
         batch.cursor = entry_id.decode()
         batch.entries += 1
+        batch.kinds[""] += 1
+        batch.samples.append(Sample(received_at(entry_id), 1))
         rules = self.deployment.rules
         found = decode_removal(
             data,
@@ -244,12 +263,12 @@ class BatchBuilder:
             if status is not None and each.removes(status):
                 batch.removed[each.kind, each.id] = Removed(status, statuses.texts.get(each.id))
         if not batch.removed:
-            batch.duplicates += 1
+            batch.duplicates[""] += 1
 
     def close(self) -> Batch:
         """Return the current batch, to be committed, and go on with the next one."""
         batch = self.batch
-        self._cache.advance(batch.effects)
+        self.cache.advance(batch.effects)
         if batch.entries:
             batch.marked = self.heard.closed(batch.effects, batch.removed)
         self.batch = self._empty(batch.cursor)
@@ -259,16 +278,18 @@ class BatchBuilder:
     def committed(self, batch: Batch) -> None:
         """Let go of the statuses that need not be kept once a batch is committed."""
         self.heard.note(batch.cursor, batch.effects, batch.removed, batch.marked)
-        self._cache.remove(batch.removed)
-        self._cache.evict(batch.effects, self.batch.effects)
+        self.cache.remove(batch.removed)
+        self.cache.evict(batch.effects, self.batch.effects)
 
     def _place(self, struct: type[Update]) -> _Place:
         """Where the fold reads and writes one kind's entities; looked up once, not per event."""
         kind = self._kinds[struct]
-        statuses, fold = self._cache.of(kind), self._folds[kind]
+        statuses, fold = self.cache.of(kind), self._folds[kind]
         begins = frozenset() if self._pessimistic else fold.initial
         after = self.batch.effects[kind].after
-        return _Place(fold.apply, statuses.known, after, statuses.without, begins, kind)
+        phases = self.deployment.rules.kinds[kind].phases
+        entered = self.batch.entered.setdefault(kind, dict.fromkeys(phases, 0))
+        return _Place(fold.apply, statuses.known, after, statuses.without, begins, kind, entered)
 
     def _unknown(
         self, updates: Sequence[Update | Rejection], allowed: int, current: Update
@@ -285,7 +306,7 @@ class BatchBuilder:
             if not isinstance(update, Rejection):
                 by_struct[type(update)][update.id] = update
         for struct, firsts in by_struct.items():
-            _, statuses, changed, without, begins, kind = self._place(struct)
+            _, statuses, changed, without, begins, kind, _ = self._place(struct)
             unknown[kind] = [
                 entity_id
                 for entity_id, first in firsts.items()
@@ -300,7 +321,7 @@ class BatchBuilder:
         return unknown
 
     def _load(self, loaded: Mapping[str, Statuses]) -> None:
-        self._cache.add(loaded)
+        self.cache.add(loaded)
         for kind, found in loaded.items():
             self.batch.effects[kind].loaded += found.known
 
@@ -313,17 +334,18 @@ class BatchBuilder:
         return None if number == self._number else Elsewhere(number)
 
     def _set_aside(
-        self, entry_id: bytes, fields: Sequence[bytes], why: Rejection | Elsewhere
+        self, entry_id: bytes, fields: Sequence[bytes], why: Rejection | Elsewhere, kind: str = ""
     ) -> None:
         """Forward or keep an entry that is not applied here."""
         found = find_data(fields)
         data = found if isinstance(found, bytes) else b""
         if isinstance(why, Elsewhere):
-            self.batch.forwards.setdefault(why.number, []).append(Forward(entry_id, data))
+            forward = Forward(entry_id, data, kind)
+            self.batch.forwards.setdefault(why.number, []).append(forward)
             return
-        self._keep_rejected(entry_id, data, why)
+        self._keep_rejected(entry_id, data, why, kind)
 
-    def _keep_rejected(self, entry_id: bytes, data: bytes, why: Rejection) -> None:
+    def _keep_rejected(self, entry_id: bytes, data: bytes, why: Rejection, kind: str = "") -> None:
         self.batch.rejected.append(
             RejectedEntry(
                 why.reason,
@@ -331,13 +353,19 @@ class BatchBuilder:
                 data[: self.deployment.rules.max_event_bytes],
                 self._stream,
                 entry_id.decode(),
+                kind,
             )
         )
 
-
-def _received(entry_id: bytes) -> int:
-    """Return when the stream took an entry, in milliseconds since the epoch."""
-    return int(entry_id.partition(b"-")[0])
+    def _note(self, entries: Sequence[Entry], decoded: Sequence[Update | Rejection]) -> None:
+        """Note what entries tell besides what is folded."""
+        types = list(map(type, decoded))
+        # Mostly they are of one kind, which is sooner seen than counted.
+        alike = types.count(types[0]) == len(types)
+        counts = {types[0]: len(types)} if alike else Counter(types)
+        for each, count in counts.items():
+            self.batch.kinds[self._kinds.get(each, "")] += count
+        self.batch.samples += sampled(entries, decoded, self._kinds)
 
 
 def _forwarded(fields: Sequence[bytes], received: int) -> int:

@@ -9,6 +9,7 @@ else. Both ways use the same builder, and the same script.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from status_tracker.cancellation import cancelled
 from status_tracker.decode import Entry, find_all
 from status_tracker.engine.batch import Batch, BatchBuilder
 from status_tracker.engine.reader import Read
+from status_tracker.engine.tally import Tally
 from status_tracker.lua.commit import CursorMovedError, StatusChangedError
 
 BLOCK = 1000
@@ -133,9 +135,16 @@ class Common:
     """Reads and commits for all partitions that have joined."""
 
     def __init__(
-        self, store: CommonKeyspace, *, linger: int, batch_entries: int, batch_bytes: int
+        self,
+        store: CommonKeyspace,
+        tally: Tally,
+        *,
+        linger: int,
+        batch_entries: int,
+        batch_bytes: int,
     ) -> None:
         self._store = store
+        self._tally = tally
         self._linger = linger / 1000
         self._batch_entries = batch_entries
         self._batch_bytes = batch_bytes
@@ -291,11 +300,13 @@ class Common:
             by_revision.setdefault(member.builder.batch.revision, []).append(member)
         for members in by_revision.values():
             batches = [each.builder.close() for each in members]
+            began = time.monotonic()
             try:
                 dropped = await self._store.commit(batches)
             except (StatusChangedError, CursorMovedError, ResponseError) as error:
                 _refused(members, error)
                 continue
+            self._tally.took(time.monotonic() - began, sum(each.entries for each in batches))
             for member, batch in zip(members, batches, strict=True):
                 member.builder.committed(batch)
                 member.written(batch)

@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
@@ -48,7 +49,7 @@ class _Owned:
         self.task = task
         self.stopping = False
         self._number = number
-        self._partition = partition
+        self.partition = partition
         self._timer: asyncio.TimerHandle | None = None
 
     def renew(self, until: float) -> None:
@@ -61,21 +62,26 @@ class _Owned:
         """Finish the current batch."""
         self.stopping = True
         self._cancel_timer()
-        self._partition.stop()
+        self.partition.stop()
 
     @property
     def heard(self) -> Heard:
         """When its entities were last heard of."""
-        return self._partition.heard
+        return self.partition.heard
 
     def revise(self) -> None:
         """Go by the rules that are in force now."""
-        self._partition.revise()
+        self.partition.revise()
 
     def cancel(self, why: str) -> None:
         """End as soon as possible, with the current batch unfinished."""
         if not self.stopping:
-            log.warning("partition %d: %s; stopping", self._number, why)
+            log.warning(
+                "partition %d: %s; stopping",
+                self._number,
+                why,
+                extra={"event": "lease_lost", "partition": self._number},
+            )
             self.stop()
             self.task.cancel()
 
@@ -113,6 +119,15 @@ class Fleet:
         self._loops: list[asyncio.Task[None]] = []
         self._expects_namesake = not sole
         self._said: tuple[object, ...] = ()
+        self.share: int | None = None
+        """How many partitions this worker should read; None before it knows."""
+        self.moves: Counter[str] = Counter()
+        """How often a partition was ``taken``, ``given`` to others, or ``lost``."""
+
+    @property
+    def partitions(self) -> dict[int, Partition]:
+        """What this worker reads, by number."""
+        return {number: each.partition for number, each in list(self._owned.items())}
 
     def owned(self) -> dict[int, Heard]:
         """Return, by the numbers of this worker's partitions, when their entities were heard of."""
@@ -193,7 +208,12 @@ class Fleet:
             await asyncio.sleep(self._heartbeat)
 
     def _revise(self) -> None:
-        log.info("revision %d of the rules is in force", self._agreement.known.revision)
+        revision = self._agreement.known.revision
+        log.info(
+            "revision %d of the rules is in force",
+            revision,
+            extra={"event": "rules_revised", "revision": revision},
+        )
         for each in self._owned.values():
             each.revise()
 
@@ -206,13 +226,17 @@ class Fleet:
                 "a worker named %s was there a moment ago: if it still is, one of the two needs "
                 "another name",
                 self._leases.name,
+                extra={"event": "namesake_seen"},
             )
         self._expects_namesake = False
         name = self._leases.name
         owners: dict[int, str | None] = dict.fromkeys(self._owned, name)
         owners |= await self._leases.owners()
         wanted = assign(name, workers, owners, self._leases.partitions)
-        await self._finish([number for number in wanted.give if number in self._owned])
+        self.share = wanted.share
+        giving = [number for number in wanted.give if number in self._owned]
+        await self._finish(giving)
+        self.moves["given"] += len(giving)
         await self._leases.release(wanted.give)
         # A lease of ours without work is one that had to stop, or of a killed namesake.
         idle = {number for number in owners if owners[number] == name} - self._owned.keys()
@@ -244,6 +268,7 @@ class Fleet:
             held.renew(until)
 
     def _start(self, number: int) -> _Owned:
+        self.moves["taken"] += 1
         partition = self._make(number)
         task = asyncio.create_task(partition.run(), name=f"partition {number}")
         return _Owned(number, partition, task)
@@ -272,7 +297,7 @@ class Fleet:
         leaving = self._leases.release(range(self._leases.partitions)), self._leases.leave()
         for error in await asyncio.gather(*leaving, return_exceptions=True):
             if error is not None:
-                log.debug("leases are left to run out: %r", error)
+                log.debug("leases are left to run out: %r", error, extra={"event": "leases_left"})
 
     async def _pause(self, seconds: float) -> None:
         """Wait for the next round, or for a partition to end."""
@@ -288,6 +313,7 @@ class Fleet:
             if each.stopping or each.task.done()
         }
         await self._drop(ended)
+        self.moves["lost"] += len(ended)
         if ended:
             self._said = ()  # that they are read again is news, even if nothing else has changed
 
@@ -299,8 +325,14 @@ class Fleet:
             return
         self._said = saying
         partitions = self._leases.partitions
+        about = {"partitions": partitions, "workers": workers}
         if not share:
-            log.info("standing by: %d workers share %d partitions", workers, partitions)
+            log.info(
+                "standing by: %d workers share %d partitions",
+                workers,
+                partitions,
+                extra={"event": "standing_by", **about},
+            )
             return
         log.info(
             "reading %d of %d partitions (%s), shared by %d %s",
@@ -309,6 +341,7 @@ class Fleet:
             ", ".join(map(str, numbers)) or "waiting for other workers to release them",
             workers,
             "worker" if workers == 1 else "workers",
+            extra={"event": "share_changed", "reading": numbers, **about},
         )
 
 

@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import suppress
 from typing import Protocol
 
-from msgspec import Struct
-
 from status_tracker.cancellation import cancelled, started
 from status_tracker.connection.client import UNAVAILABLE
 from status_tracker.engine.backoff import Backoff
@@ -21,7 +19,8 @@ from status_tracker.engine.heard import Heard
 from status_tracker.engine.limits import Limits
 from status_tracker.engine.partition_log import PartitionLog
 from status_tracker.engine.reader import BLOCK, Read, Reader, Stream, pieces
-from status_tracker.engine.statuses import Statuses
+from status_tracker.engine.statuses import StatusCache, Statuses
+from status_tracker.engine.tally import Tally
 from status_tracker.lua.attach import Attached
 from status_tracker.lua.commit import CursorMovedError, StatusChangedError
 from status_tracker.metadata import Deployment
@@ -39,25 +38,6 @@ CAREFUL_FOR = 1.0
 FIRST_CONFLICT_DELAY = 0.01
 LONGEST_CONFLICT_DELAY = 1.0
 """Seconds before a batch is tried again when somebody changed a status of it, again and again."""
-
-
-class Totals(Struct):
-    """How many entries ended as what, of all partitions, since the worker started."""
-
-    read: int = 0
-    duplicates: int = 0
-    forwarded: int = 0
-    rejected: int = 0
-
-    @property
-    def ended(self) -> int:
-        """All but the forwarded ones, which another partition reads again."""
-        return self.read - self.forwarded
-
-    @property
-    def applied(self) -> int:
-        """All that ended otherwise than the others."""
-        return self.ended - self.duplicates - self.rejected
 
 
 class PartitionKeyspace(Stream, Protocol):
@@ -82,7 +62,7 @@ class Partition:
         store: PartitionKeyspace,
         builder: BatchBuilder,
         agreed: Callable[[], Awaitable[Deployment]],
-        totals: Totals,
+        tally: Tally,
         *,
         backoff: Backoff,
         limits: Limits,
@@ -96,7 +76,7 @@ class Partition:
         self._store = store
         self._builder = builder
         self._agreed = agreed
-        self._totals = totals
+        self._tally = tally
         self._backoff = backoff
         self._limits = limits
         self._reader = Reader(store, limits)
@@ -113,7 +93,7 @@ class Partition:
         self._thorough_at = float("-inf")
         # Commits in a row that were refused because somebody changed a status.
         self._conflicts = 0
-        self._log = PartitionLog(self._name, rejected_key)
+        self._log = PartitionLog(number, rejected_key)
         self._common = common
         self._careful_for = careful_for
         # Whether it is to read by itself next, and until when; and what it is on the common way.
@@ -125,6 +105,11 @@ class Partition:
     def heard(self) -> Heard:
         """When its entities were last heard of."""
         return self._builder.heard
+
+    @property
+    def statuses(self) -> StatusCache:
+        """The statuses that it keeps in memory."""
+        return self._builder.cache
 
     def stop(self) -> None:
         """Let `run` return when the current batch is committed; at once where there is none."""
@@ -165,11 +150,13 @@ class Partition:
                 if not self._is_revised:
                     await self._commit(wait=True)
             except StatusChangedError as error:
+                self._tally.refused["status_changed"] += 1
                 await self._resolve(error)
             except RefusedTogetherError as error:
                 if error.was_new:
                     self._builder.suspend_optimistic_creates()
             except CursorMovedError as error:
+                self._tally.refused["cursor_moved"] += 1
                 self._log.moved(error.cursor)
             except UNAVAILABLE as error:
                 # Who could not be heard of meanwhile is not to be taken for silent.
@@ -272,7 +259,7 @@ class Partition:
     def _at_rest(self) -> None:
         """Note that all is well while nothing comes."""
         self._backoff.succeeded(self._name)
-        self._log.rejected([])
+        self._log.at_rest()
 
     async def _commit(self, *, wait: bool) -> None:
         """Commit the current batch, once the one before it is; wait for it, or read on meanwhile.
@@ -299,7 +286,9 @@ class Partition:
     async def _write(self, batch: Batch) -> Batch:
         began = time.monotonic()
         dropped = await self._store.commit(batch)
-        self._limits.commit_took(time.monotonic() - began)
+        took = time.monotonic() - began
+        self._limits.commit_took(took)
+        self._tally.took(took, batch.entries)
         self._written(batch)
         if dropped:
             self._log.dropped(dropped)
@@ -308,10 +297,7 @@ class Partition:
     def _written(self, batch: Batch) -> None:
         """Note what a commit did, on either way."""
         self._conflicts = 0
-        self._totals.read += batch.entries
-        self._totals.duplicates += batch.duplicates
-        self._totals.forwarded += batch.forwarded
-        self._totals.rejected += len(batch.rejected)
+        self._tally.committed(batch)
         self._backoff.succeeded(self._name)
         self._log.rejected(batch.rejected)
         if self._member is not None and _is_ahead(batch.cursor):

@@ -57,6 +57,11 @@ class StatusCache:
         self._size = size
         self.restart(rules)
 
+    @property
+    def kept(self) -> dict[str, Statuses]:
+        """What is known, by kind."""
+        return self._kinds
+
     def of(self, kind: str) -> Statuses:
         """Return what is known of the entities of one kind."""
         return self._kinds[kind]

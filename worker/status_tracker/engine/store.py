@@ -160,7 +160,7 @@ class Store:
                 events=receiver.events,
                 sender=self._number,
                 epoch=self._epoch,
-                updates=updates,
+                updates=[(each.entry_id, each.data) for each in updates],
             )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from status_tracker.connection.client import Client
 from status_tracker.engine.notices import Notice
+from status_tracker.engine.tally import Tally
 from status_tracker.keys import GROUP
 from status_tracker.lua.trim import trim
 from status_tracker.maintenance.upkeep import tenth
@@ -32,6 +33,7 @@ class Trimming:
         client: Client,
         deployment: Callable[[], Deployment],
         owned: Callable[[], Iterable[int]],
+        tally: Tally,
         *,
         retention: int,
         group_retention: int,
@@ -40,11 +42,10 @@ class Trimming:
         self._client = client
         self._deployment = deployment
         self._owned = owned
+        self._tally = tally
         self._retention = retention
         self._group_retention = max(retention, group_retention)
         self._lagging = Notice()
-        self.trimmed: int = 0
-        """Entries that were taken away since the start."""
 
     @property
     def pause(self) -> float:
@@ -67,7 +68,7 @@ class Trimming:
                 most=AT_ONCE,
             )
             more = more or found.entries > 0
-            self.trimmed += found.entries
+            self._tally.trimmed += found.entries
             if found.lagging:
                 self._lagging.add([f"{found.lagging} of {own.events}"])
         for group in self._lagging.take():
@@ -76,5 +77,6 @@ class Trimming:
                 "acknowledged them: at most for events_retention_for_groups; XGROUP DESTROY it if "
                 "nobody needs it",
                 group,
+                extra={"event": "group_lagging"},
             )
         return more

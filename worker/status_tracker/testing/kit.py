@@ -20,6 +20,7 @@ from status_tracker.engine.batch import BatchBuilder
 from status_tracker.engine.heard import Heard
 from status_tracker.engine.statuses import StatusCache
 from status_tracker.engine.store import Store
+from status_tracker.engine.tally import Tally
 from status_tracker.errors import ConfigError
 from status_tracker.maintenance.retention import Retention
 from status_tracker.maintenance.stalled import Stalled
@@ -258,6 +259,7 @@ class Kit:
                 self._client,
                 deployment,
                 owned,
+                Tally(),
                 retention=settings.events_retention,
                 group_retention=settings.events_retention_for_groups,
             ),

@@ -1,0 +1,143 @@
+"""What one worker counts of its work: once a batch, and never once an event."""
+
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
+from typing import NamedTuple
+
+from status_tracker.engine.batch import Batch
+
+LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+"""Seconds: half of the updates are to show within 5 ms, and a backlog takes minutes."""
+
+COMMITS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+"""Seconds: after 5, a commit counts as lost."""
+
+SIZES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_000, 5_000, 10_000)
+"""Entries of a commit: 2,000 at most, by default."""
+
+CLOCKS = (-60, -10, -1, -0.1, -0.01, 0, 0.01, 0.1, 1, 10, 60)
+"""Seconds: more than 60 ahead is rejected, and what is late by 1 may be."""
+
+
+class Ended(NamedTuple):
+    """As what an entry ended."""
+
+    kind: str
+    """Empty where the entry does not tell one."""
+    outcome: str
+    """``applied``, ``duplicate``, ``forwarded`` or ``rejected``."""
+    reason: str = ""
+    """Of a rejection."""
+
+
+class Histogram:
+    """How many values are at most as large as each bound, and larger than the one before."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts: list[int] = [0] * (len(bounds) + 1)
+        """The last one is of those above all bounds."""
+        self.sum: float = 0.0
+
+    def observe(self, value: float, times: int = 1) -> None:
+        """Count a value, for as many as it stands for."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
+
+
+class Tally:
+    """What a worker did since it started, in all its partitions.
+
+    Another thread reads it while it is counted: each number is right, and some may be of a batch
+    more than others.
+    """
+
+    def __init__(self) -> None:
+        self.entries: Counter[Ended] = Counter()
+        self.changes: Counter[tuple[str, str]] = Counter()
+        """By kind and the phase that was entered."""
+        self.retries: Counter[str] = Counter()
+        self.removed: Counter[str] = Counter()
+        """Entities that were taken away, by kind."""
+        self.trimmed: int = 0
+        """Applied entries that were trimmed."""
+        self.refused: Counter[str] = Counter()
+        """Commits that wrote nothing, by why."""
+        self.latency: Histogram = Histogram(LATENCIES)
+        self.commits: Histogram = Histogram(COMMITS)
+        self.sizes: Histogram = Histogram(SIZES)
+        self.clocks: dict[str, Histogram] = {}
+        """By kind, how many seconds `updatedAt` is ahead of the server's clock."""
+        self.server_ahead: float = 0.0
+        """Milliseconds that the server's clock is ahead of ours, as far as is known."""
+
+    @property
+    def read(self) -> int:
+        """How many entries were read, and committed."""
+        return self.entries.total()
+
+    @property
+    def applied(self) -> int:
+        """How many of them were applied."""
+        return self._ended_as("applied")
+
+    @property
+    def duplicates(self) -> int:
+        """How many changed nothing."""
+        return self._ended_as("duplicate")
+
+    @property
+    def forwarded(self) -> int:
+        """How many another partition reads again."""
+        return self._ended_as("forwarded")
+
+    @property
+    def rejected(self) -> int:
+        """How many are kept as rejected."""
+        return self._ended_as("rejected")
+
+    def _ended_as(self, outcome: str) -> int:
+        return sum(count for each, count in self.entries.items() if each.outcome == outcome)
+
+    def committed(self, batch: Batch) -> None:
+        """Count what a batch did."""
+        self.entries.update(ended(batch))
+        for kind, phases in batch.entered.items():
+            for phase, count in phases.items():
+                if count:
+                    self.changes[kind, phase] += count
+        self.retries.update(batch.retries)
+        self.removed.update(kind for kind, _ in batch.removed)
+        now = time.time() * 1000 + self.server_ahead
+        for each in batch.samples:
+            self.latency.observe(max(now - each.received, 0) / 1000, each.stands_for)
+            if each.updated_at is not None:
+                if each.kind not in self.clocks:
+                    self.clocks[each.kind] = Histogram(CLOCKS)
+                self.clocks[each.kind].observe(
+                    (each.updated_at - each.received) / 1000, each.stands_for
+                )
+
+    def took(self, seconds: float, entries: int) -> None:
+        """Count a commit."""
+        self.commits.observe(seconds)
+        self.sizes.observe(entries)
+
+
+def ended(batch: Batch) -> Counter[Ended]:
+    """Return as what the entries of a batch ended."""
+    others: Counter[Ended] = Counter()
+    for kind, count in batch.duplicates.items():
+        others[Ended(kind, "duplicate")] += count
+    for forward in chain.from_iterable(batch.forwards.values()):
+        others[Ended(forward.kind, "forwarded")] += 1
+    for entry in batch.rejected:
+        others[Ended(entry.kind, "rejected", entry.reason)] += 1
+    applied = Counter(batch.kinds)
+    for each, count in others.items():
+        applied[each.kind] -= count
+    others.update({Ended(kind, "applied"): count for kind, count in applied.items() if count})
+    return others
