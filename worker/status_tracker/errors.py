@@ -24,6 +24,9 @@ EXIT_BUG = 70
 EXIT_OUTPUT = 74
 """What is printed cannot be written, for the disk is full, say (EX_IOERR)."""
 
+EXIT_STOPPED = 130
+"""Ctrl-C came before everything was done: what a shell says of a death by SIGINT."""
+
 EXIT_PIPE = 141
 """Whoever read the output went away, as `head` does: what a shell says of a death by SIGPIPE."""
 

@@ -1,7 +1,8 @@
 """Every key name, and which partition an entity belongs to. Nobody else spells a key."""
 
+import re
 from collections.abc import Collection
-from typing import Literal
+from typing import Literal, NamedTuple
 from zlib import crc32
 
 Layout = Literal["single", "cluster"]
@@ -36,6 +37,8 @@ class PartitionKeys:
     def __init__(self, prefix: str, layout: Layout, number: int) -> None:
         self._prefix = prefix
         self._tag = f":{{{number}}}" if layout == "cluster" else ""
+        self.tagged: int | None = number if layout == "cluster" else None
+        """The partition whose tag these keys carry; None where they carry none."""
         self.events: str = f"{prefix}:events:{{{number}}}"
         self.partition: str = f"{prefix}:partition:{{{number}}}"
         self.changes: str = f"{prefix}:changes{self._tag}"
@@ -62,12 +65,29 @@ class PartitionKeys:
         return f"{self._prefix}:history{self._tag}:{kind}:{entity_id}"
 
 
+class KeyName(NamedTuple):
+    """What the name of a key says that is an entity's, or the set of ids in a phase."""
+
+    what: Literal["status", "history", "phase"]
+    number: int
+    """The partition in its tag; 0 where the layout has none."""
+    kind: str
+    name: str
+    """The entity's id, or the phase."""
+
+
 class Keys:
     """The keys of one deployment."""
 
     def __init__(self, prefix: str, layout: Layout) -> None:
         self.prefix = prefix
         self.layout = layout
+        tag = r":\{(\d{1,4})\}" if layout == "cluster" else "()"
+        begin = re.escape(prefix)
+        self._parts = re.compile(
+            rf"{begin}:(phase|history){tag}:({NAME_PATTERN}):(.*)", re.DOTALL
+        ).fullmatch
+        self._status = re.compile(rf"{begin}:({NAME_PATTERN}){tag}:(.*)", re.DOTALL).fullmatch
         self.meta: str = f"{prefix}:meta"
         self.workers: str = f"{prefix}:workers"
 
@@ -105,3 +125,13 @@ class Keys:
         if part in ("phase", "history"):
             return kind in kinds and last != ""
         return part in kinds and rest != "" and not {"{", "}"} & set(rest)
+
+    def named(self, key: str) -> KeyName | None:
+        """Return what a key's name says; None of those that are nobody's and no phase's."""
+        if found := self._parts(key):
+            part, number, kind, name = found.groups()
+            what: Literal["phase", "history"] = "phase" if part == "phase" else "history"
+            return KeyName(what, int(number or 0), kind, name)
+        if (found := self._status(key)) and found[1] not in PARTS:
+            return KeyName("status", int(found[2] or 0), found[1], found[3])
+        return None

@@ -35,6 +35,7 @@ COMMANDS = {
     "rejected": "Show, replay and purge the entries that were not applied.",
     "rules": "Show, compare and change the rules that a deployment goes by.",
     "schema": "Print schemas of updates, statuses and streams.",
+    "verify": "Look whether all keys agree, and mend what can only be one thing.",
     "fleet": "Show who reads which partition, how far behind it is, and who lives.",
     "doctor": "Look for what is wrong, or may become so, and say what to do.",
 }

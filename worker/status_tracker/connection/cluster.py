@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis import exceptions
-from redis.crc import key_slot
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
-from status_tracker.connection.client import UNAVAILABLE, Command, checked
+from status_tracker.connection.client import UNAVAILABLE, Client, Command, checked
 from status_tracker.connection.server import Server
 
 Address = tuple[str, int]
@@ -80,6 +80,11 @@ class Cluster:
             await self._look_for_slots()
         addresses = sorted(set(self._slots.values()))
         return {f"{host}:{port}": self._node((host, port)) for host, port in addresses}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether each slot has a node, as far as is known."""
+        return len(self._slots) == REDIS_CLUSTER_HASH_SLOTS
 
     async def close(self) -> None:
         """Close all connections."""
@@ -178,6 +183,19 @@ class Cluster:
         if address not in self._nodes:
             self._nodes[address] = self._new_node(address)
         return self._nodes[address]
+
+
+async def masters(client: Client) -> list[Client]:
+    """Return a client of each server whose keys no other has, for commands that name no key.
+
+    Raises `ClusterError` where some keys have no server.
+    """
+    if not isinstance(client, Cluster):
+        return [client]
+    found = await client.masters()
+    if not client.is_whole:
+        raise exceptions.ClusterError("some slots have no node")
+    return [*found.values()]
 
 
 def _slot(command: Command) -> int:

@@ -3,11 +3,18 @@
 from collections.abc import Sequence
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import NoScriptError
 
-from status_tracker.connection.client import Client
+from status_tracker.connection.client import Client, checked
+
+
+class Call(NamedTuple):
+    """KEYS and ARGV of one call; the keys must share a slot."""
+
+    keys: Sequence[str | bytes]
+    args: Sequence[str | bytes]
 
 
 class Script:
@@ -24,8 +31,27 @@ class Script:
 
     async def run(self, client: Client, keys: Sequence[str], args: Sequence[str | bytes]) -> Any:
         """Run it; the keys must share a slot."""
-        rest = (len(keys), *keys, *args)
+        rest = _words(Call(keys, args))
         try:
             return await client.execute("EVALSHA", self._hash, *rest)
         except NoScriptError:
             return await client.execute("EVAL", self._text, *rest)
+
+    async def run_all(self, client: Client, calls: Sequence[Call]) -> list[Any]:
+        """Run it for each of the calls, sent in one go: each is a step of the server of its own."""
+        replies: dict[int, Any] = {}
+        pending, first = list(range(len(calls))), ("EVALSHA", self._hash)
+        while pending:
+            commands = [
+                (*(first if each == pending[0] else ("EVALSHA", self._hash)), *_words(calls[each]))
+                for each in pending
+            ]
+            replies |= zip(pending, await client.execute_all(commands), strict=True)
+            # Sent whole with the first of them, it is known for the others, if on the same node.
+            pending = [each for each in pending if isinstance(replies[each], NoScriptError)]
+            first = ("EVAL", self._text)
+        return checked([replies[each] for each in range(len(calls))])
+
+
+def _words(call: Call) -> tuple[str | bytes | int, ...]:
+    return (len(call.keys), *call.keys, *call.args)

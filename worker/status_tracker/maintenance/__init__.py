@@ -1,1 +1,1 @@
-"""What keeps a deployment in order by itself, beside the commits: one policy a file."""
+"""What keeps a deployment in order, beside the commits: one policy a file."""
