@@ -14,6 +14,7 @@ from tests.acceptance.producers import produce
 from tests.acceptance.test_kinds import OWN_PATHS, assert_own_kinds_as_modelled, rules_file
 from tests.acceptance.tracker import Tracker, assert_as_modelled, drained, tracker
 from tests.clusters import ServerCluster
+from tests.command import invoked
 from tests.events import NOW, id_in, update
 from tests.servers import Redis, Server, binaries, free_port, wait_until
 
@@ -73,7 +74,7 @@ def await_drained(client: Redis) -> None:
 
 
 @pytest.mark.usefixtures("workers")
-def test_ends_as_modelled(client: Redis) -> None:
+def test_ends_as_modelled(cluster: ServerCluster, client: Redis) -> None:
     """The whole line on three masters, forwards from one to another included."""
     for seed in range(2):
         produce(client, CLUSTER, seed=seed, count=5_000)
@@ -81,6 +82,24 @@ def test_ends_as_modelled(client: Redis) -> None:
     model = assert_as_modelled(client, CLUSTER)
     assert model.forwards
     assert client.hgetall(CLUSTER.meta)["layout"] == "cluster"
+    assert_verified(cluster, client, len(model.statuses))
+
+
+def assert_verified(cluster: ServerCluster, client: Redis, entities: int) -> None:
+    """Nothing differs on any of the masters; what is broken on each is found, and mended."""
+    [report] = invoked("verify", "--json", "--redis-url", cluster.seeds).documents
+    assert (report["statuses"], report["entries"]) == (entities, entities)
+    assert report["differences"] == {}
+    for number in range(4):
+        client.zadd(CLUSTER.partition(number).phase("task", "running"), {"nobody": NOW})
+    ran = invoked("verify", "--repair", "--json", "--redis-url", cluster.seeds)
+    found = ran.documents[0]["differences"]
+    assert {what: each["found"] for what, each in found.items()} == {
+        "entry_without_status": 4,
+        "wrong_count": 4,
+    }
+    assert ran.code == 0
+    assert_as_modelled(client, CLUSTER)
 
 
 @pytest.mark.usefixtures("workers")

@@ -1,10 +1,10 @@
 """The key names are the contract with everyone who reads them."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.crc import key_slot
-from status_tracker.keys import GROUP, Keys, PartitionKeys, partition_of
+from status_tracker.keys import GROUP, KeyName, Keys, Layout, PartitionKeys, partition_of
 
 from tests.model import Model
 
@@ -103,3 +103,24 @@ def test_no_two_entities_share_a_key(
     keys = Keys("status", "cluster" if layout == "cluster" else "single").partition(0)
     assert (keys.status(*first) == keys.status(*second)) == (first == second)
     assert keys.status(*first) not in names_of(keys)
+
+
+@pytest.mark.parametrize("layout", ["single", "cluster"])
+@settings(max_examples=25)
+@given(entity_id=st.text(), number=st.integers(0, 9_999))
+def test_a_name_says_whose_it_is(layout: Layout, entity_id: str, number: int) -> None:
+    """What is named here is read here, whatever the id."""
+    keys = Keys("st*.tus", layout)
+    own = keys.partition(number)
+    tag = own.tagged
+    assert tag == (number if layout == "cluster" else None)
+    number = tag or 0
+    said = KeyName("status", number, "task", entity_id)
+    assert keys.named(own.status("task", entity_id)) == said
+    said = KeyName("history", number, "task", entity_id)
+    assert keys.named(own.history("task", entity_id)) == said
+    assert keys.named(own.phase("task", "running")) == KeyName("phase", number, "task", "running")
+    others = [own.events, own.partition, own.changes, own.rejected, own.counts("task")]
+    others += [own.stalled("task"), keys.meta, keys.workers, keys.lease(number)]
+    others += ["st*.tus:later-parts:x", "status:task:x", "xst*.tus:task:x"]
+    assert [keys.named(each) for each in others] == [None] * len(others)
