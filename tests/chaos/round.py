@@ -18,6 +18,7 @@ from tests.chaos.sites import Layout
 from tests.chaos.system import FindingError, Pace, System
 from tests.chaos.timings import Absence, Measured
 from tests.chaos.upkeep import has_nothing_to_do
+from tests.command import ran
 from tests.servers import wait_until
 
 WORKERS = 4
@@ -67,6 +68,7 @@ def play(
         flushed = bool(done["database flushed"])
         with system.client() as client:
             checked = check(client, system.keys, producer.added, flushed=flushed)
+        verify(system)
     return Report(done, checked, measured)
 
 
@@ -103,6 +105,13 @@ def settle(system: System) -> None:
                 f"after {SETTLES_WITHIN:g} s there is still something to do:\n{system.log[-5000:]}"
             ) from None
     system.stop_workers()
+
+
+def verify(system: System) -> None:
+    """Have the command look at all keys: it finds nothing, either; raises `FindingError`."""
+    found = ran(["verify", "--json", "--redis-url", system.site.url(0)])
+    if found.code != 0:
+        raise FindingError(f"verify ends in {found.code}: {found.out}{found.err}")
 
 
 def _measure(system: System, chance: random.Random) -> Measured:

@@ -14,7 +14,7 @@ from status_tracker.keys import Keys
 from tests.chaos import faults
 from tests.chaos.effects import check
 from tests.chaos.producer import Producer, producing
-from tests.chaos.round import harm, play, settle
+from tests.chaos.round import harm, play, settle, verify
 from tests.chaos.sampler import sample
 from tests.chaos.schedule import of_server, schedule
 from tests.chaos.sites import PARTITIONS, Layout
@@ -234,6 +234,7 @@ def test_everything_at_once_where_forwards_come_before_commits(
         settle(system)
         with system.client() as client:
             assert check(client, keys, producer.added, flushed=False).forwards > 1_000
+        verify(system)
 
 
 def test_a_seed_says_what_is_done() -> None:
