@@ -35,6 +35,9 @@ MOST_AHEAD = 3_600_000
 CAREFUL_FOR = 1.0
 """Seconds without anything special until a partition takes the common way again."""
 
+BLIP = 1.0
+"""Seconds for which a server may be away without anybody's silence being looked at anew."""
+
 FIRST_CONFLICT_DELAY = 0.01
 LONGEST_CONFLICT_DELAY = 1.0
 """Seconds before a batch is tried again when somebody changed a status of it, again and again."""
@@ -96,6 +99,8 @@ class Partition:
         self._log = PartitionLog(number, rejected_key)
         self._common = common
         self._careful_for = careful_for
+        # Since when the server could not be used.
+        self._away_since: float | None = None
         # Whether it is to read by itself next, and until when; and what it is on the common way.
         self._is_careful = False
         self._careful_until = float("-inf")
@@ -144,6 +149,7 @@ class Partition:
             self._is_revised = False
             try:
                 await self._attach()
+                self._come_back()
                 while not self._stop.is_set() and not self._is_revised:
                     common = self._way()
                     await (self._turn() if common is None else self._go_along(common))
@@ -159,14 +165,20 @@ class Partition:
                 self._tally.refused["cursor_moved"] += 1
                 self._log.moved(error.cursor)
             except UNAVAILABLE as error:
-                # Who could not be heard of meanwhile is not to be taken for silent.
-                self.heard.begin_anew()
+                if self._away_since is None:
+                    self._away_since = time.monotonic()
                 self._reader.failed()
                 self._limits.shrink()
                 await self._backoff.wait(self._name, error, self._wake)
             finally:
                 self._be_careful()
                 await self._drop()
+
+    def _come_back(self) -> None:
+        """After an outage, take nobody for silent who could not be heard of meanwhile."""
+        if self._away_since is not None and time.monotonic() - self._away_since > BLIP:
+            self.heard.begin_anew()
+        self._away_since = None
 
     def _way(self) -> Common | None:
         """Return the common way where it is enough: there is nothing special, nor was lately."""
