@@ -1,6 +1,7 @@
 """What is stuck is seen, what is old goes, nothing else changes: real workers in real time."""
 
 import json
+import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -135,3 +136,35 @@ def test_what_is_stuck_is_ended_and_its_entries_go(
     assert not any("lost" in each or "duplicates" in each for each in hashes)
     document = redis_client.get(keys.partition(partition_of(STUCK[0], 4)).status("task", STUCK[0]))
     assert json.loads(document or "")["errorMessage"] == "no update for 2s while running"
+
+
+def test_an_outage_makes_nobody_stalled(own_server: Server, tmp_path: Path) -> None:
+    """Who could not be heard of for longer than the limit has a whole one from then on."""
+    keys = Keys("status", "single")
+    options = [
+        "--redis-url",
+        own_server.url,
+        "--rules",
+        write_rules(tmp_path, {'running = "5m"': 'running = "4s"'}),
+    ]
+    # Longer than the outage, so that no partition changes hands.
+    lease = {"STATUS_LEASE_TTL": "20s"}
+    with tracker(tmp_path, *options, **lease) as worker, own_server.client() as client:
+        worker.says("reading 4 of 4 partitions")
+        producers = Producers(client, keys)
+        producers.begin()
+        producers.go_on_until(lambda: marked(client, keys) == set(STUCK))
+        own_server.stop(signal.SIGKILL)
+        away = time.monotonic()
+        worker.says("trying again")
+        wait_until(lambda: time.monotonic() > away + 4.5)
+        own_server.start()
+        worker.says("works again")
+        back = time.monotonic()
+        # Nobody says anything yet. That may be 3 s after the first partition is back.
+        wait_until(lambda: time.monotonic() > back + 0.5)
+        assert marked(client, keys) == set(STUCK)
+        producers.go_on_until(
+            lambda: marked(client, keys) != set(STUCK) or time.monotonic() > back + 4
+        )
+        assert marked(client, keys) == set(STUCK)

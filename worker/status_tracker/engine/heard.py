@@ -26,8 +26,9 @@ class Heard:
         """The ID of the last entry whose commit is in all this."""
         self._limits: Mapping[str, Mapping[str, Milliseconds]] = {}
         self._late_by = LATE
-        self.is_committing: bool = False
-        """Whether a batch was closed whose commit is not in all this."""
+        self.is_unsure: bool = False
+        """Whether there may be more than is in all this: a batch was closed whose commit is not, or
+        the server is away. Nobody is judged then."""
         self.begin_anew()
 
     def begin_anew(self) -> None:
@@ -51,7 +52,7 @@ class Heard:
         if cursor != self.cursor or limits != self._limits:
             self.begin_anew()
         self.cursor = cursor
-        self.is_committing = False
+        self.is_unsure = False
         self._limits = limits
         times = [time for of_kind in limits.values() for time in of_kind.values()]
         self._late_by = min([LATE, *(time // 2 for time in times)])
@@ -60,7 +61,7 @@ class Heard:
         self, effects: Mapping[str, Effects], removed: Iterable[tuple[str, str]]
     ) -> dict[str, list[str]]:
         """Return, by kind, those of a batch's entities that are marked, or may be."""
-        self.is_committing = True
+        self.is_unsure = True
         kinds: Mapping[str, set[str] | None] = dict.fromkeys(self._limits)
         if self.marks is not None:
             kinds = {kind: marked for kind, marked in self.marks.items() if marked}
@@ -84,7 +85,7 @@ class Heard:
     ) -> None:
         """Take in what was committed, and whose marks went with it."""
         self.cursor = cursor
-        self.is_committing = False
+        self.is_unsure = False
         came = int(cursor.partition("-")[0])
         known_by = max(came - self._late_by, self.horizon)
         for kind, limits in self._limits.items():

@@ -165,6 +165,7 @@ class Partition:
                 self._tally.refused["cursor_moved"] += 1
                 self._log.moved(error.cursor)
             except UNAVAILABLE as error:
+                self.heard.is_unsure = True
                 if self._away_since is None:
                     self._away_since = time.monotonic()
                 self._reader.failed()

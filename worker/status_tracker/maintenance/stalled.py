@@ -224,8 +224,9 @@ class Stalled:
         """Mark entities, unless something that came in time is not applied; tell which it was."""
         own, heard = look.deployment.keys.partition(number), look.owned[number]
         marks = heard.marks
-        # A commit that is on its way would not clear the marks; one that is made later will.
-        if marks is None or heard.is_committing:
+        # A commit that is on its way would not clear the marks; one that is made later will. And
+        # after an outage the partition is first to find out that there was one.
+        if marks is None or heard.is_unsure:
             return False
         for kind, some in found.marks.items():
             marks[kind].update(each for _, each in some)
