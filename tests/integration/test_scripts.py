@@ -13,7 +13,9 @@ from status_tracker.engine.common_store import CommonStore
 from status_tracker.engine.leases import Leases
 from status_tracker.keys import Keys
 from status_tracker.lua.amend import amend
+from status_tracker.lua.begin import begin
 from status_tracker.lua.commit import CursorMovedError, StatusChangedError
+from status_tracker.lua.fill import fill as write_entities
 from status_tracker.lua.mark import mark
 from status_tracker.lua.read import read
 from status_tracker.lua.take_over import take_over
@@ -34,7 +36,7 @@ Call = Callable[[], Awaitable[object]]
 
 COMMANDS = [
     *["exists", "type", "get", "set", "del", "mget", "mset"],
-    *["hget", "hmget", "hset", "hdel", "hgetall", "lpush", "ltrim", "time"],
+    *["hget", "hmget", "hset", "hdel", "hgetall", "lpush", "rpush", "ltrim", "time"],
     *["zadd", "zrem", "zcard", "zrange", "zrangebyscore", "zremrangebyscore"],
     *["xadd", "xtrim", "xrange", "xrevrange", "xlen", "xsetid", "xinfo|stream", "xinfo|groups"],
     *["xgroup|create", "xgroup|setid", "xpending"],
@@ -42,7 +44,7 @@ COMMANDS = [
 
 SCRIPTS = [
     *["attach", "commit", "commit together", "commit of a removal", "forward", "read"],
-    *["glance", "amend", "take_over"],
+    *["glance", "amend", "take_over", "fill", "begin"],
     *["heartbeat", "claim", "release", "mark", "trim"],
 ]
 
@@ -68,6 +70,9 @@ async def prepared(name: str, server: Server, client: Client) -> AsyncIterator[C
             direct.xgroup_destroy(OWN.events, "tracker")
         if name == "take_over":
             direct.hdel(OWN.partition, "revision")
+        if name in ("fill", "begin"):
+            direct.delete(OWN.events)
+            direct.hset(OWN.partition, "importing", "me")
         if name == "forward":
             fill(direct, OWN.events, update(id_in(2), "waiting", NOW + 1))
     batch = await ready.fold()
@@ -93,6 +98,23 @@ async def prepared(name: str, server: Server, client: Client) -> AsyncIterator[C
         ),
         "take_over": lambda: take_over(
             client, partition=OWN.partition, events=OWN.events, group="tracker"
+        ),
+        "fill": lambda: write_entities(
+            client,
+            partition=OWN.partition,
+            importing="me",
+            line=3,
+            statuses={OWN.status("task", "new"): b"{}"},
+            scores={OWN.phase("task", "pending"): ["1", "new"]},
+            histories={OWN.history("task", "new"): [b"1", b"2"]},
+        ),
+        "begin": lambda: begin(
+            client,
+            partition=OWN.partition,
+            events=OWN.events,
+            importing="me",
+            cursor="5-5",
+            revision=1,
         ),
         "heartbeat": lambda: leases.beat(1_000),
         "claim": lambda: leases.claim([0, 1], lambda _, __: None),

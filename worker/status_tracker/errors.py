@@ -7,7 +7,7 @@ EXIT_WARN = 3
 """`doctor`: nothing is wrong now, but something may become so."""
 
 EXIT_DATA = 65
-"""A file that was to be sent holds what cannot be sent (EX_DATAERR)."""
+"""A file that was to be sent or imported holds what cannot be (EX_DATAERR)."""
 
 EXIT_TIMEOUT = 124
 """The time to wait is up: what `timeout` says of a command that it ended."""
@@ -50,7 +50,7 @@ class UnavailableError(CommandError):
 
 
 class OutputError(CommandError):
-    """What is printed cannot be written, in one line."""
+    """What is printed, or a file, cannot be written, in one line."""
 
     exit_code = EXIT_OUTPUT
 
@@ -62,7 +62,7 @@ class ClosedPipeError(OutputError):
 
 
 class InputError(CommandError):
-    """A file that cannot be sent, in one line: its name, the line's number, and what is there."""
+    """A file that cannot be sent or imported, in one line: its name, the line, what is there."""
 
     exit_code = EXIT_DATA
 

@@ -1,7 +1,7 @@
 """What everyone who connects must agree on: the server, partitions, layout, and the rules."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -51,13 +51,23 @@ class Deployment(Struct, frozen=True, kw_only=True):
         """Return the latest revision with these rules, None where there never was one."""
         if rules == self.rules:
             return self.revision
+        return next((number for number, each in self.revisions() if each == rules), None)
+
+    def revisions(self) -> Iterator[tuple[int, Rules]]:
+        """Yield the rules of each revision that can be read, the latest first."""
         for revision in sorted(self.texts, reverse=True):
             try:
-                if _parsed(self.texts[revision]) == rules:
-                    return revision
+                yield revision, _parsed(self.texts[revision])
             except ValueError:
                 continue  # an older release may have written what this one has no word for
-        return None
+
+    def phases(self) -> dict[str, list[str]]:
+        """Return the phases of each kind, of all revisions: a status may keep one that is gone."""
+        found: dict[str, dict[str, None]] = {}
+        for _, rules in self.revisions():
+            for kind, lifecycle in rules.kinds.items():
+                found.setdefault(kind, {}).update(dict.fromkeys(lifecycle.phases))
+        return {kind: list(phases) for kind, phases in found.items()}
 
 
 def deployment_of(prefix: str, fields: Mapping[str, str]) -> Deployment:
@@ -70,6 +80,7 @@ def deployment_of(prefix: str, fields: Mapping[str, str]) -> Deployment:
         raise ConfigError(
             f"no deployment with prefix {prefix}: start a worker first, or give another --prefix"
         )
+    _refuse_half_filled(key, fields)
     if fields.get("version") == FIRST_VERSION:
         raise ConfigError(
             f"version: {key} is of the first release, whose rules were its workers' own: start a "
@@ -130,6 +141,7 @@ async def ensure_deployment(
     wanted = {"partitions": str(partitions)} | ({} if layout == "auto" else {"layout": layout})
     suited = {"layout": "cluster" if is_cluster else "single"}
     fields = await _read(client, key)
+    _refuse_half_filled(key, fields)
     _compare(key, wanted, fields)
     if fields.get("version") == FIRST_VERSION and old_rules is not None:
         rules = old_rules
@@ -172,11 +184,68 @@ async def revise(client: Client, deployment: Deployment, rules: Rules) -> Deploy
     return deployment_of(deployment.keys.prefix, fields)
 
 
+async def begin_import(
+    client: Client,
+    prefix: str,
+    *,
+    snapshot: str,
+    partitions: int,
+    layout: Layout,
+    revision: int,
+    texts: Mapping[int, str],
+) -> Deployment:
+    """Return a deployment that nobody uses before `finish_import`; create it where there is none.
+
+    On a Redis Cluster its layout is `cluster`, whatever is asked for. Raises `ConfigError` where
+    there is another one than a snapshot of this name began to fill, with these partitions.
+    """
+    key = Keys(prefix, "single").meta
+    is_cluster = await _check_server(client)
+    # Without a version: whoever does not know `importing` refuses that.
+    wanted = {
+        "importing": snapshot,
+        "partitions": str(partitions),
+        "layout": "cluster" if is_cluster else layout,
+        **_as_fields(revision, texts),
+    }
+    deployment = deployment_of(prefix, _as_if_finished(wanted))
+    fields = await _read(client, key) or await amend(client, meta=key, seen={}, fields=wanted)
+    if fields.get("importing") is None:
+        raise ConfigError(
+            f"{key}: there is a deployment already: an import fills one that is not there yet; "
+            "choose another --prefix, or another server"
+        )
+    _compare(key, {name: wanted[name] for name in ("importing", "partitions", "layout")}, fields)
+    return deployment
+
+
+async def finish_import(client: Client, deployment: Deployment) -> None:
+    """Let everybody use a deployment that is filled."""
+    key = deployment.keys.meta
+    seen = {"revision": str(deployment.revision)}
+    await amend(client, meta=key, seen=seen, fields={"version": VERSION})
+    await client.execute("HDEL", key, "importing")
+
+
 async def read_revision(client: Client, keys: Keys) -> tuple[str, str]:
     """Return the version and the revision as they are there; "" for none."""
     found = await client.execute("HMGET", keys.meta, "version", "revision")
     version, revision = (decoded(each or b"") for each in found)
     return version, revision
+
+
+def _refuse_half_filled(key: str, fields: Mapping[str, str]) -> None:
+    if "importing" in fields:
+        raise ConfigError(
+            f"importing: {key} says that the import of snapshot {fields['importing']} was not "
+            "finished: go on with it (status-tracker import FILE), or delete the deployment's keys"
+        )
+
+
+def _as_if_finished(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields of a deployment that is being imported, as they are going to be."""
+    rest = {name: text for name, text in fields.items() if name != "importing"}
+    return rest | {"version": VERSION}
 
 
 def _lacking(
@@ -301,6 +370,8 @@ def _compare(key: str, wanted: Mapping[str, str], meta: Mapping[str, str]) -> No
         if created == value:
             continue
         remedy = f"set {field} to {created}, or choose another prefix"
+        if field == "importing":
+            remedy = "go on with that one, or delete the deployment's keys"
         if field == "version":
             remedy = "run a release that writes that version, or choose another prefix"
         raise ConfigError(

@@ -34,6 +34,8 @@ COMMANDS = {
     "wait": "Wait until an entity is settled, and say by the exit code how.",
     "rejected": "Show, replay and purge the entries that were not applied.",
     "rules": "Show, compare and change the rules that a deployment goes by.",
+    "export": "Write all that is published to a file, while workers run.",
+    "import": "Fill a new deployment with what was exported.",
     "schema": "Print schemas of updates, statuses and streams.",
     "verify": "Look whether all keys agree, and mend what can only be one thing.",
     "fleet": "Show who reads which partition, how far behind it is, and who lives.",
