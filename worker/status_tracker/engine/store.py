@@ -108,7 +108,7 @@ class Store:
         for (kind, entity_id, key), value in zip(each_wanted, values, strict=True):
             statuses = loaded[kind]
             if value is not None:
-                found = _decode_status(key, value)
+                found = decode_status(key, value)
                 if isinstance(found, Corrupt):
                     statuses.without[entity_id] = found
                 else:
@@ -164,7 +164,8 @@ class Store:
             )
 
 
-def _decode_status(key: str, value: bytes) -> Status | Corrupt:
+def decode_status(key: str, value: bytes) -> Status | Corrupt:
+    """Return the status that a key holds."""
     try:
         value.decode()
         return _decode(value)
