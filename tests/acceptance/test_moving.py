@@ -75,6 +75,11 @@ class Move(NamedTuple):
     partitions: int
 
 
+def lag(client: Redis, keys: Keys) -> int:
+    """Return how many entries of the first stream are not read."""
+    return int(client.xinfo_groups(keys.events(0))[0]["lag"])
+
+
 @contextmanager
 def producing(server: Server, keys: Keys) -> Iterator[None]:
     """Add updates as fast as a worker takes them, while the block runs."""
@@ -84,7 +89,7 @@ def producing(server: Server, keys: Keys) -> Iterator[None]:
         with server.client() as client:
             for seed in count():
                 produce(client, keys, seed=seed, count=500)
-                wait_until(lambda: client.xinfo_groups(keys.events(0))[0]["lag"] < 200)
+                wait_until(lambda: stop.is_set() or lag(client, keys) < 200)
                 if stop.is_set():
                     return
 

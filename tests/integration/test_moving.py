@@ -105,6 +105,8 @@ def test_there_and_elsewhere(
     assert after.counts == sizes
     assert len(before.statuses) > 800
     meta = publisher.client.hgetall(f"{MOVED}:meta")
+    ended = {"epoch": "0", "here": 9}
+    assert json.loads(meta.pop("imported"))["partitions"] == [ended] * 4
     there_before = publisher.client.hgetall("status:meta")
     assert meta == there_before | {"partitions": str(partitions), "layout": layout}
     for number in range(partitions):

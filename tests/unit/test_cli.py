@@ -324,7 +324,7 @@ def test_a_completion_script_loads(shell: str) -> None:
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        ("status-tracker re", ["rejected"]),
+        ("status-tracker rej", ["rejected"]),
         ("status-tracker rejected ", ["list", "show", "replay", "purge"]),
         ("status-tracker wait --t", ["--timeout"]),
         ("status-tracker schema a", ["asyncapi"]),

@@ -66,7 +66,7 @@ def test_a_whole_one() -> None:
     found = snapshot(*WHOLE)
     assert found.check() == 2
     assert list(found.entities()) == [(3, ENTITIES[0]), (5, ENTITIES[1])]
-    assert [part.number for part in found.parts()] == [0, 1]
+    assert [part.number for part in found.parts] == [0, 1]
     assert found.check() == 2
 
 

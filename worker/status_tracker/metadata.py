@@ -219,11 +219,11 @@ async def begin_import(
     return deployment
 
 
-async def finish_import(client: Client, deployment: Deployment) -> None:
-    """Let everybody use a deployment that is filled."""
+async def finish_import(client: Client, deployment: Deployment, imported: str) -> None:
+    """Let everybody use a deployment that is filled; note what it was filled from."""
     key = deployment.keys.meta
     seen = {"revision": str(deployment.revision)}
-    await amend(client, meta=key, seen=seen, fields={"version": VERSION})
+    await amend(client, meta=key, seen=seen, fields={"version": VERSION, "imported": imported})
     await client.execute("HDEL", key, "importing")
 
 

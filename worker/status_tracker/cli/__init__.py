@@ -36,6 +36,7 @@ COMMANDS = {
     "rules": "Show, compare and change the rules that a deployment goes by.",
     "export": "Write all that is published to a file, while workers run.",
     "import": "Fill a new deployment with what was exported.",
+    "bridge": "Copy what still comes to the streams of an old deployment to those of the new one.",
     "rebuild": "Compare what is published with what the streams say, while workers run.",
     "schema": "Print schemas of updates, statuses and streams.",
     "verify": "Look whether all keys agree, and mend what can only be one thing.",

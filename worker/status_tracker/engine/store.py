@@ -161,6 +161,7 @@ class Store:
                 sender=self._number,
                 epoch=self._epoch,
                 updates=[(each.entry_id, each.data) for each in updates],
+                entries=[(each.entry_id, FIELD, each.data) for each in updates],
             )
 
 

@@ -1,16 +1,18 @@
--- Add the updates that one partition's stream has for another one, each once.
+-- Add the entries that one partition's stream has for another one, each once.
 --
--- KEYS[1] partition   hash of the receiver: from:<p>, which is <epoch>/<ID of the last one added>
+-- KEYS[1] partition   hash of the receiver: from:<p>, which is <epoch>/<ID of the last one added>;
+--                     bridged:<p> for a partition of another deployment
 -- KEYS[2] events      stream of the receiver
--- ARGV[1] sender      number of the partition whose stream has them
--- ARGV[2] epoch       which of its streams that is
--- then    the ID and the bytes of each update, in the order of the stream
+-- ARGV[1] noted       in which field that is: 'from' or 'bridged'
+-- ARGV[2] sender      number of the partition whose stream has them
+-- ARGV[3] epoch       which of its streams that is
+-- then    of each entry its ID, a field and the value, in the order of the stream
 --
 -- Returns how many were added: whoever repeats them adds none.
 
 local partition, events = KEYS[1], KEYS[2]
-local sender, epoch = ARGV[1], tonumber(ARGV[2])
-local field = 'from:' .. sender
+local sender, epoch = ARGV[2], tonumber(ARGV[3])
+local field = ARGV[1] .. ':' .. sender
 
 local refused = other_than('hash', partition) or other_than('stream', events) or refused_by_acl({
   {'HSET', partition, '', ''},
@@ -24,10 +26,10 @@ local noted_epoch, noted = (redis.call('HGET', partition, field) or ''):match('^
 if noted and epoch > tonumber(noted_epoch) then noted = nil end
 
 local added = 0
-for i = 3, #ARGV, 2 do
+for i = 4, #ARGV, 3 do
   if not noted or id_before(noted, ARGV[i]) then
     noted = ARGV[i]
-    redis.call('XADD', events, '*', 'data', ARGV[i + 1], 'from', sender .. '/' .. noted)
+    redis.call('XADD', events, '*', ARGV[i + 1], ARGV[i + 2], 'from', sender .. '/' .. noted)
     added = added + 1
   end
 end

@@ -1,7 +1,8 @@
-"""Add the updates that one partition's stream has for another one, each once."""
+"""Add the entries that one partition's stream has for another one, each once."""
 
 from collections.abc import Iterable
 from itertools import chain
+from typing import Literal
 
 from status_tracker.connection.client import Client
 from status_tracker.lua.script import Script
@@ -16,8 +17,12 @@ async def forward(
     events: str,
     sender: int,
     epoch: int,
-    updates: Iterable[tuple[bytes, bytes]],
+    entries: Iterable[tuple[bytes, bytes, bytes]],
+    noted: Literal["from", "bridged"] = "from",
 ) -> None:
-    """Add updates, as IDs and bytes in the order of the sender's stream, to the receiver's."""
-    args: list[str | bytes] = [str(sender), str(epoch), *chain.from_iterable(updates)]
+    """Add entries to the receiver's stream: each as its ID, a field, and the value.
+
+    They are in the order of the sender's stream, which is of another deployment if `bridged`.
+    """
+    args: list[str | bytes] = [noted, str(sender), str(epoch), *chain.from_iterable(entries)]
     await _script.run(client, [partition, events], args)

@@ -12,9 +12,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 
-import msgspec
-from msgspec import Struct
-
 from status_tracker.connection.client import Client, Command, checked
 from status_tracker.decode import Entry, find_data, invalid_id
 from status_tracker.errors import UnavailableError
@@ -22,7 +19,7 @@ from status_tracker.keys import PartitionKeys, partition_of
 from status_tracker.lua.release import release
 from status_tracker.maintenance.snapshot import VERSION, End, Entity, Header, Part, line_of, text_of
 from status_tracker.maintenance.spool import Spool, Spooled, spooled
-from status_tracker.maintenance.window import place_of, read_window
+from status_tracker.maintenance.window import named_in, place_of, read_window
 from status_tracker.metadata import Deployment, read_revision
 from status_tracker.models import Rejection
 from status_tracker.removal import decode_removal
@@ -39,16 +36,6 @@ heartbeat, or less."""
 
 LEASE_MS = 10_000
 """Until the lease runs out by itself, were we killed."""
-
-
-class _Named(Struct):
-    """Which entity an update is of."""
-
-    kind: str
-    id: str
-
-
-_decode_named = msgspec.json.Decoder(_Named).decode
 
 
 class Copy(NamedTuple):
@@ -192,11 +179,8 @@ class _Copying:
     def _named(self, number: int, flat: Sequence[bytes]) -> Iterable[tuple[str, str]]:
         value = find_data(flat)
         if isinstance(value, bytes):
-            try:
-                update = _decode_named(value)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                return []  # it was rejected
-            return [(update.kind, update.id)]
+            update = named_in(value)
+            return [] if update is None else [(update.kind, update.id)]
         if isinstance(value, Rejection):
             return []
         removables = decode_removal(

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from itertools import chain
 
+import msgspec
 from msgspec import Struct, field
 
 from status_tracker.connection.client import Client, checked
@@ -22,7 +23,7 @@ from status_tracker.lua.amend import amend
 from status_tracker.lua.begin import begin
 from status_tracker.lua.fill import fill
 from status_tracker.maintenance.snapshot import Entity, Snapshot, bytes_of
-from status_tracker.maintenance.window import as_numbers
+from status_tracker.maintenance.window import Imported, as_numbers, ended_of
 from status_tracker.metadata import Deployment, begin_import, finish_import
 
 AT_ONCE = 500
@@ -69,7 +70,9 @@ async def import_snapshot(
     layout: Layout,
     imported: Callable[[int], object],
 ) -> Deployment:
-    """Fill a new deployment, or go on where it was left; tell how many entities were taken.
+    """Fill a new deployment with a snapshot that was checked, or go on where that was left.
+
+    `imported` is told how many entities were taken.
 
     Raises `ConfigError` where there is one that is not the same snapshot's, or where another run
     goes on with this one.
@@ -90,8 +93,10 @@ async def import_snapshot(
     for line, entity in snapshot.entities():
         await filling.add(line, entity)
         imported(1)
-    await filling.finish([part.fields.get("cursor", "0-0") for part in snapshot.parts()])
-    await finish_import(client, deployment)
+    parts = snapshot.parts
+    await filling.finish([part.fields.get("cursor", "0-0") for part in parts])
+    imported_from = Imported(header.snapshot, [ended_of(part.fields) for part in parts])
+    await finish_import(client, deployment, msgspec.json.encode(imported_from).decode())
     return deployment
 
 
@@ -125,6 +130,7 @@ class _Filling:
         self._client = client
         self._deployment = deployment
         self._run = secrets.token_hex(8)
+        self._owns = [deployment.keys.partition(each) for each in range(deployment.partitions)]
         self._pending: dict[int, _Pending] = {}
         # Partition → the line up to which it was filled by an earlier run.
         self._filled: dict[int, int] = {}
@@ -132,7 +138,7 @@ class _Filling:
     async def take_over(self) -> None:
         """Have this run fill what is not full yet, and no other one."""
         for number in range(self._deployment.partitions):
-            key = self._deployment.keys.partition(number).partition
+            key = self._owns[number].partition
             # One that has begun has a revision, and is left as it is.
             held = await amend(self._client, meta=key, seen={}, fields={"importing": self._run})
             if held.get("importing") == self._run:
@@ -145,7 +151,7 @@ class _Filling:
         if line <= self._filled.get(number, line):
             return
         pending = self._pending[number]
-        pending.add(self._deployment.keys.partition(number), line, entity)
+        pending.add(self._owns[number], line, entity)
         if pending.number >= AT_ONCE or pending.size >= BYTES_AT_ONCE:
             await self._write(number)
 
@@ -153,7 +159,7 @@ class _Filling:
         pending, self._pending[number] = self._pending[number], _Pending()
         ours = await fill(
             self._client,
-            partition=self._deployment.keys.partition(number).partition,
+            partition=self._owns[number].partition,
             importing=self._run,
             line=pending.line,
             statuses=pending.statuses,
@@ -171,7 +177,7 @@ class _Filling:
             await self._count(number)
         cursor = await self._first_cursor(cursors)
         for number in self._pending:
-            own = self._deployment.keys.partition(number)
+            own = self._owns[number]
             ours = await begin(
                 self._client,
                 partition=own.partition,
@@ -183,7 +189,7 @@ class _Filling:
             _check(ours=ours)
 
     async def _count(self, number: int) -> None:
-        own = self._deployment.keys.partition(number)
+        own = self._owns[number]
         for kind, phases in self._deployment.phases().items():
             commands = [("ZCARD", own.phase(kind, each)) for each in phases]
             sizes = checked(await self._client.execute_all(commands))

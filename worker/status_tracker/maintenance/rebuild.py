@@ -64,8 +64,8 @@ class Rebuild:
     ) -> list[Checked]:
         """Compare partition by partition; without a snapshot, from the beginning of the streams.
 
-        Tells how many entities were read. Raises what `copy_entities` raises; `ConfigError` where
-        the snapshot is of another number of partitions.
+        The snapshot was checked; `told` is told how many entities were read. Raises what
+        `copy_entities` raises; `ConfigError` where the snapshot has another number of partitions.
         """
         begun = None if snapshot is None else self._load(snapshot, told)
         copy = await copy_entities(self._client, self._deployment, self._found, told)
@@ -92,7 +92,7 @@ class Rebuild:
                 told(len(rows))
                 rows = []
         self._expected.put(rows)
-        return {part.number: part.fields for part in snapshot.parts()}
+        return {part.number: part.fields for part in snapshot.parts}
 
     async def _check(
         self, number: int, begun: Mapping[str, str] | None, fields: Mapping[str, str]

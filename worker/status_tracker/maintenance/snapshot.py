@@ -123,6 +123,8 @@ class Snapshot:
         if first.revision not in first.rules:
             raise InputError(f"{name}:1: rules: those of revision {first.revision} are missing")
         self.header: Header = first
+        self.parts: list[Part] = []
+        """Its partitions, once it was checked."""
 
     def check(self) -> int:
         """Read it to its end; return how many entities it has.
@@ -130,7 +132,7 @@ class Snapshot:
         Raises `InputError` where a line is not of its form, or where lines are missing.
         """
         expected = list(range(self.header.partitions))
-        found: list[Part] = []
+        found = self.parts = []
         entities = 0
         for _, line in self._lines():
             if isinstance(line, Entity):
@@ -144,10 +146,6 @@ class Snapshot:
                     return entities
                 break
         raise InputError(f"{self._name}: lines are missing: export it again")
-
-    def parts(self) -> list[Part]:
-        """Return its partitions."""
-        return [each for _, each in self._lines() if isinstance(each, Part)]
 
     def entities(self) -> Iterator[tuple[int, Entity]]:
         """Yield each entity, with the number of its line."""

@@ -4,6 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+from msgspec import Struct
+
 from status_tracker.connection.client import Client
 from status_tracker.decode import FIELD, FROM, REMOVE, Entry
 from status_tracker.errors import ConfigError, UnavailableError
@@ -23,6 +26,31 @@ class Place(NamedTuple):
     epoch: str
 
 
+class Named(Struct):
+    """Which entity an update is of."""
+
+    kind: str
+    id: str
+
+
+_decode_named = msgspec.json.Decoder(Named).decode
+
+
+class Ended(Struct, frozen=True):
+    """What had become of a partition's entries when it was exported."""
+
+    epoch: str
+    here: int
+    """How many were read and not forwarded."""
+
+
+class Imported(Struct, frozen=True):
+    """What a deployment was imported from; its `meta` key has it as JSON, in `imported`."""
+
+    snapshot: str
+    partitions: list[Ended]
+
+
 class Window(NamedTuple):
     """Entries that were read, and the place after the last of them."""
 
@@ -38,7 +66,13 @@ def place_of(own: PartitionKeys, fields: Mapping[str, str]) -> Place:
             f"{own.partition} holds the cursor {cursor}, which is no entry ID: set it to the ID of "
             "the last entry applied"
         )
-    return Place(cursor, int(entries) if entries.isdecimal() else 0, fields.get("epoch", "0"))
+    return Place(cursor, _number(entries), fields.get("epoch", "0"))
+
+
+def ended_of(fields: Mapping[str, str]) -> Ended:
+    """Return what a partition's hash says of its entries."""
+    entries, forwarded = (fields.get(name, "0") for name in ("entries", "forwarded"))
+    return Ended(fields.get("epoch", "0"), _number(entries) - _number(forwarded))
 
 
 async def read_window(
@@ -71,7 +105,19 @@ async def read_window(
     return Window(entries, reached)
 
 
+def named_in(data: bytes) -> Named | None:
+    """Return which entity an update is of; None where it can only be rejected."""
+    try:
+        return _decode_named(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def as_numbers(entry_id: str) -> tuple[int, int]:
     """Return an entry's ID in a form that can be compared."""
     milliseconds, _, number = entry_id.partition("-")
     return int(milliseconds), int(number)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
