@@ -5,15 +5,18 @@ import random
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from status_tracker.cli.forget.erasing import Eraser
 from status_tracker.cli.forget.traces import Traces
 from status_tracker.client.sync_shell import SyncShell
+from status_tracker.keys import Keys, partition_of
 
 from tests.clusters import ServerCluster
-from tests.events import id_in
+from tests.command import invoked
+from tests.events import id_in, update
 from tests.line import deployed
 from tests.publishing import Publisher
 from tests.servers import Redis, binaries, wait_until
@@ -206,3 +209,29 @@ def test_traces_are_taken_out_on_each_node(
     erased = Eraser(shell, DEPLOYMENT, traces, 0).erase(lambda _: None)
     shell.close()
     assert (erased.changes, erased.rejected, erased.updates, erased.left) == (20, 20, 4, {})
+def test_a_move_within_a_cluster(
+    cluster: ServerCluster, published: Publisher, client: Redis, tmp_path: Path
+) -> None:
+    """To other partitions, so to other slots and nodes; and what comes to the old ones follows."""
+    for each in IDS:
+        published.change(each, "pending")
+        published.change(each, "waiting")
+    url, moved = ["--redis-url", cluster.url], ["--prefix", "moved"]
+    files = [str(tmp_path / name) for name in ("old", "new")]
+    assert invoked("export", files[0], *url).code == 0
+    imported = invoked("import", files[0], "--partitions", "9", *moved, *url)
+    assert imported.lines == [
+        "imported: 40 entities; the new deployment has partitions = 9, layout = cluster"
+    ]
+    assert invoked("export", files[1], *moved, *url).code == 0
+    entities = [
+        sorted(line for line in Path(file).read_text().splitlines() if '"entity"' in line)
+        for file in files
+    ]
+    assert entities[0] == entities[1]
+    assert len(entities[0]) == 40
+    client.xadd(KEYS.events(1), {"data": update(id_in(1), "running")})
+    bridged = invoked("bridge", "--from-prefix", "status", "--idle", "600ms", *moved, *url)
+    assert (bridged.code, bridged.out) == (0, "copied: 1 entries\n")
+    [(_, fields)] = client.xrange(Keys("moved", "cluster").events(partition_of(id_in(1), 9)))
+    assert fields["data"] == update(id_in(1), "running").decode()
