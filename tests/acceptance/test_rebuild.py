@@ -13,6 +13,7 @@ from tests.acceptance.test_moving import history
 from tests.acceptance.tracker import drained, tracker
 from tests.command import Ran, invoked
 from tests.events import NOW
+from tests.model import KINDS
 from tests.servers import Redis, Server, wait_until
 
 
@@ -43,7 +44,10 @@ def revise(server: Server, rules: str) -> None:
 def test_what_a_worker_published(
     server: Server, redis_client: Redis, tmp_path: Path, layout: Layout
 ) -> None:
-    """From a snapshot and from the beginning, by the revisions that there were, nothing differs."""
+    """From a snapshot and from the beginning, by the revisions that there were, nothing differs.
+
+    What somebody broke is found, and restored while the worker goes on.
+    """
     keys, rules, file = Keys("status", layout), history(tmp_path), str(tmp_path / "snapshot")
     url = ["--redis-url", server.url]
     with tracker(tmp_path / "worker", *url, "--layout", layout, "--rules", rules):
@@ -56,14 +60,23 @@ def test_what_a_worker_published(
         wait_until(lambda: redis_client.hget(keys.partition(0).partition, "revision") == "2")
         produce(redis_client, keys, seed=1, count=1_200)
         wait_until(partial(drained, redis_client, keys))
-    for options in (["--from", file], []):
-        ran = rebuilt(server, *options)
+        for options in (["--from", file], []):
+            ran = rebuilt(server, *options)
+            assert (ran.code, found(ran)) == (0, {})
+            assert sum(each["entries"] for each in ran.documents) > 2_000
+        wanted = break_some(redis_client, keys)
+        for options in (["--from", file], []):
+            ran = rebuilt(server, *options)
+            assert (ran.code, found(ran)) == (1, wanted)
+        ran = invoked("rebuild", "--apply", "--from", file, "--yes", *url)
+        assert ran.out.endswith("restored: 5; changed meanwhile, and left as they are: 0\n")
+        assert ran.code == 0
+        # The worker's memory may have been of what was wrong.
+        produce(redis_client, keys, seed=1, count=300)
+        wait_until(partial(drained, redis_client, keys))
+        ran = rebuilt(server, "--from", file)
         assert (ran.code, found(ran)) == (0, {})
-        assert sum(each["entries"] for each in ran.documents) > 2_000
-    wanted = break_some(redis_client, keys)
-    for options in (["--from", file], []):
-        ran = rebuilt(server, *options)
-        assert (ran.code, found(ran)) == (1, wanted)
+        assert_counted(redis_client, keys)
     lost = keys.events(2)
     redis_client.xtrim(lost, maxlen=1, approximate=False)
     ran = rebuilt(server)
@@ -71,6 +84,15 @@ def test_what_a_worker_published(
     assert ran.code == 1
     assert problems.keys() == {2}
     assert problems[2].startswith(f"{lost}: entries after 0-0 were trimmed away")
+
+
+def assert_counted(client: Redis, keys: Keys) -> None:
+    """Each count is the size of its set."""
+    for own in map(keys.partition, range(4)):
+        for kind, table in KINDS.items():
+            counts = client.hgetall(own.counts(kind))
+            for phase in table["phases"]:
+                assert int(counts.get(phase, 0)) == client.zcard(own.phase(kind, phase))
 
 
 def break_some(client: Redis, keys: Keys) -> dict[tuple[str, str], str]:

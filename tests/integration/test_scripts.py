@@ -18,6 +18,7 @@ from status_tracker.lua.commit import CursorMovedError, StatusChangedError
 from status_tracker.lua.fill import fill as write_entities
 from status_tracker.lua.mark import mark
 from status_tracker.lua.read import read
+from status_tracker.lua.restore import Restored, restore
 from status_tracker.lua.take_over import take_over
 from status_tracker.lua.trim import trim
 from status_tracker.testing.line import Line
@@ -44,7 +45,7 @@ COMMANDS = [
 
 SCRIPTS = [
     *["attach", "commit", "commit together", "commit of a removal", "forward", "read"],
-    *["glance", "amend", "take_over", "fill", "begin"],
+    *["glance", "amend", "take_over", "fill", "begin", "restore"],
     *["heartbeat", "claim", "release", "mark", "trim"],
 ]
 
@@ -107,6 +108,22 @@ async def prepared(name: str, server: Server, client: Client) -> AsyncIterator[C
             statuses={OWN.status("task", "new"): b"{}"},
             scores={OWN.phase("task", "pending"): ["1", "new"]},
             histories={OWN.history("task", "new"): [b"1", b"2"]},
+        ),
+        "restore": lambda: restore(
+            client,
+            counts=OWN.counts("task"),
+            phases={each: OWN.phase("task", each) for each in ("pending", "waiting")},
+            entities=[
+                Restored(
+                    id="new",
+                    status_key=OWN.status("task", "new"),
+                    history_key=OWN.history("task", "new"),
+                    found=b"",
+                    status=b"{}",
+                    scores={"pending": "1"},
+                    history=[b"1", b"2"],
+                )
+            ],
         ),
         "begin": lambda: begin(
             client,

@@ -5,34 +5,22 @@ snapshot's cursor up to that one are folded onto the snapshot's entities. So bot
 cursor, and nobody has to stop.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from heapq import merge
-from itertools import groupby
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from status_tracker.connection.client import Client
 from status_tracker.errors import ConfigError, UnavailableError
 from status_tracker.keys import PartitionKeys, partition_of
+from status_tracker.maintenance.differences import Pair, pairs
 from status_tracker.maintenance.export import copy_entities
 from status_tracker.maintenance.refold import Refolding, revisions_of
-from status_tracker.maintenance.snapshot import Entity, Snapshot, Text, entity_of
+from status_tracker.maintenance.snapshot import Snapshot
 from status_tracker.maintenance.spool import Spool, Spooled, spooled
 from status_tracker.maintenance.window import Place, place_of
 from status_tracker.metadata import Deployment
 
 AT_ONCE = 1_000
 """Entities of a snapshot that are put into the spool together."""
-
-
-class Difference(NamedTuple):
-    """What is not as it is to be."""
-
-    what: str
-    """``status``, ``score`` or ``history``; ``missing`` or ``extra`` where it is all of it."""
-    kind: str
-    id: str
-    expected: str
-    found: str
 
 
 class Checked(NamedTuple):
@@ -44,20 +32,27 @@ class Checked(NamedTuple):
     """How many were folded."""
     problem: str
     """Why that cannot be; "" where it can."""
-    differences: Iterator[Difference]
+
+
+class Spools(NamedTuple):
+    """The entities as they are to be, and as they are."""
+
+    expected: Spool
+    found: Spool
+
+    def pairs(self, number: int) -> Iterator[Pair]:
+        """Yield the entities of a partition that are not the same in both."""
+        return pairs(self.expected.of(number), self.found.of(number))
 
 
 class Rebuild:
     """Compares a deployment's keys with what its streams say."""
 
-    def __init__(
-        self, client: Client, deployment: Deployment, *, expected: Spool, found: Spool
-    ) -> None:
+    def __init__(self, client: Client, deployment: Deployment, spools: Spools) -> None:
         """Have two spools filled, which are to be empty."""
         self._client = client
         self._deployment = deployment
-        self._expected = expected
-        self._found = found
+        self._expected, self._found = spools
 
     async def check(
         self, snapshot: Snapshot | None, told: Callable[[int], object]
@@ -103,9 +98,8 @@ class Rebuild:
             folding = Refolding(self._client, self._deployment, number, fields, self._expected)
             await folding.run(begin, place_of(own, fields))
         except UnavailableError as error:
-            return Checked(number, entities, 0, str(error), iter(()))
-        differing = differences(self._expected.of(number), self._found.of(number))
-        return Checked(number, entities, folding.entries, "", differing)
+            return Checked(number, entities, 0, str(error))
+        return Checked(number, entities, folding.entries, "")
 
 
 def _beginning(own: PartitionKeys, fields: Mapping[str, str]) -> Place:
@@ -117,44 +111,3 @@ def _beginning(own: PartitionKeys, fields: Mapping[str, str]) -> Place:
             "that published here, an import perhaps: give a snapshot, with --from"
         )
     return Place("0-0", 0, "0")
-
-
-def differences(expected: Iterable[Spooled], found: Iterable[Spooled]) -> Iterator[Difference]:
-    """Yield what differs between entities that are in the order of their kinds and ids."""
-    sides = merge(
-        ((each.kind, each.id, "expected", each.line) for each in expected),
-        ((each.kind, each.id, "found", each.line) for each in found),
-    )
-    for (kind, entity_id), group in groupby(sides, lambda each: each[:2]):
-        lines = {side: line for _, _, side, line in group}
-        if lines.get("expected") == lines.get("found"):
-            continue
-        entities = {side: entity_of(line) for side, line in lines.items()}
-        if "found" not in entities:
-            yield Difference("missing", kind, entity_id, _shown(entities["expected"].status), "")
-        elif "expected" not in entities:
-            yield Difference("extra", kind, entity_id, "", _shown(entities["found"].status))
-        else:
-            yield from _differing(entities["expected"], entities["found"])
-
-
-def _differing(expected: Entity, found: Entity) -> Iterator[Difference]:
-    sides = [
-        ("status", _shown(expected.status), _shown(found.status)),
-        ("score", str(_scores(expected)), str(_scores(found))),
-        ("history", str(expected.history), str(found.history)),
-    ]
-    for what, wanted, there in sides:
-        if wanted != there:
-            yield Difference(what, expected.kind, expected.id, wanted, there)
-
-
-def _scores(entity: Entity) -> dict[str, float]:
-    """Return scores as numbers: the server writes them in another way than we do."""
-    return {phase: float(score) for phase, score in sorted(entity.index.items())}
-
-
-def _shown(text: Text | None) -> str:
-    if text is None:
-        return "nothing"
-    return text if isinstance(text, str) else str(text.base64)
