@@ -28,7 +28,7 @@ from tests.publishing import Publisher
 from tests.servers import Redis, Server, wait_until
 
 MOVED = "moved"
-ENTITIES = 6_000
+ENTITIES = 30_000
 
 
 def cursors(path: Path) -> list[str]:
@@ -205,9 +205,8 @@ def test_killed_and_stopped(server: Server, redis_client: Redis, tmp_path: Path)
             with importing(server, redis_client, file, after=line) as killed:
                 killed.kill()
                 assert killed.wait(DEADLINE) == -signal.SIGKILL
-            assert imported(server, file).lines == [
-                "imported: 6,000 entities; the new deployment has partitions = 4, layout = single"
-            ]
+            made = "the new deployment has partitions = 4, layout = single"
+            assert imported(server, file).lines == [f"imported: {ENTITIES:,} entities; {made}"]
         finally:
             stopped.send_signal(signal.SIGCONT)
         # 69: it hung for so long that it gives its connection up.

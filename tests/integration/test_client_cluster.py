@@ -209,6 +209,8 @@ def test_traces_are_taken_out_on_each_node(
     erased = Eraser(shell, DEPLOYMENT, traces, 0).erase(lambda _: None)
     shell.close()
     assert (erased.changes, erased.rejected, erased.updates, erased.left) == (20, 20, 4, {})
+
+
 def test_a_move_within_a_cluster(
     cluster: ServerCluster, published: Publisher, client: Redis, tmp_path: Path
 ) -> None:

@@ -160,7 +160,6 @@ class Store:
                 events=receiver.events,
                 sender=self._number,
                 epoch=self._epoch,
-                updates=[(each.entry_id, each.data) for each in updates],
                 entries=[(each.entry_id, FIELD, each.data) for each in updates],
             )
 

@@ -62,7 +62,7 @@ class Bridge:
 
     def __init__(self, old: Side, new: Side, backoff: Backoff, *, name: str, idle: int) -> None:
         """Begin when it is run; `idle` is in ms."""
-        self.entries = 0
+        self.entries: int = 0
         """How many of the old streams were copied."""
         self._old = old
         self._new = new
@@ -130,7 +130,12 @@ class Bridge:
             self._ours[number].set()
         elif self._waits_for.get(number) != owner:
             self._waits_for[number] = owner
-            log.warning("partition %d: waiting for %s, which reads it, to stop", number, owner)
+            log.warning(
+                "partition %d: waiting for %s, which reads it, to stop",
+                number,
+                owner,
+                extra={"event": "bridge_waits", "partition": number, "owner": owner},
+            )
 
     async def _watch(self) -> None:
         """See when all is copied, and when nothing came for so long that no producer is left."""
@@ -138,7 +143,11 @@ class Bridge:
         while not self._done.is_set():
             if len(self._drained) == len(self._partitions):
                 if not said:
-                    log.info("caught up after %d entries: producers may switch", self.entries)
+                    log.info(
+                        "caught up after %d entries: producers may switch",
+                        self.entries,
+                        extra={"event": "bridge_caught_up", "count": self.entries},
+                    )
                 said = True
                 if time.monotonic() - self._moved_at > self._idle:
                     self._done.set()
@@ -161,7 +170,12 @@ class Bridge:
                 self._backoff.succeeded(who)
                 await self._copy(number, attached, store)
             except CursorMovedError as moved:
-                log.warning("partition %d: somebody else read on to %s", number, moved.cursor)
+                log.warning(
+                    "partition %d: somebody else read on to %s",
+                    number,
+                    moved.cursor,
+                    extra={"event": "cursor_moved", "partition": number},
+                )
             except UNAVAILABLE as error:
                 await self._backoff.wait(who, error, self._done)
 
@@ -248,7 +262,7 @@ class Bridge:
             revision=self._old.deployment.revision,
             history=0,
             entries=len(entries),
-            forwards={number: [Forward(entry_id, b"") for entry_id, _ in entries]},
+            forwards={number: [Forward(entry_id, b"", "") for entry_id, _ in entries]},
         )
         own = self._old.deployment.keys.partition(number)
         call = commit_call([batch], [own], {}, max_changes=1, max_rejected=1)

@@ -54,7 +54,8 @@ class Refolding:
         fields: Mapping[str, str],
         spool: Spool,
     ) -> None:
-        self.entries = 0
+        self.entries: int = 0
+        """How many were folded."""
         self._client = client
         self._deployment = deployment
         self._number = number
