@@ -21,8 +21,9 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 @pytest.fixture(scope="module")
 def docs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server for all pages."""
-    with Server(binaries()["valkey"], tmp_path_factory.mktemp("docs")) as server:
+    """One server for all pages, which has no users: so the pages have it."""
+    folder = tmp_path_factory.mktemp("docs")
+    with Server(binaries()["valkey"], folder, secured=False) as server:
         yield server
 
 
