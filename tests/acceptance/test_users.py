@@ -193,6 +193,7 @@ REFUSED = {
         GET other:key
         SET other:key x
         RENAME status:task:a other:key
+        XTRIM status:events:{0} MAXLEN 0
         RESTORE status:task:a 0 x
         MIGRATE host 1 status:task:a 0 1
         EVAL x 1 other:key""",
