@@ -123,12 +123,22 @@ def test_the_operator_operates(secured: Server, admin: Redis, tmp_path: Path) ->
         ("rejected list", 0),
         ("rejected replay --id operated", 1),
         ("rejected purge --yes", 0),
+        ("forget task operated --everywhere", 0),
         ("rules show", 0),
         (f"rules apply {rules} --yes", 0),
     ]:
         result = run_as("operator", secured, *command.split())
         assert result.code == code, (command, result)
     assert admin.hget(KEYS.meta, "revision") == "2"
+
+
+@pytest.mark.parametrize(("user", "check"), [("worker", "permissions"), ("operator", "keys")])
+def test_the_doctor_looks(secured: Server, user: str, check: str) -> None:
+    """The worker's user may do all that a worker does; settings, and so passwords, are hidden."""
+    [said] = run_as(user, secured, "doctor", "--json").documents
+    found = {(each["family"], each["check"]): each for each in said["findings"]}
+    assert "ok" in [each["level"] for key, each in found.items() if key[1] == check], said
+    assert "config|get" in found["server", "stream nodes"]["found"]
 
 
 def test_metrics_are_read(secured: Server, admin: Redis) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from status_tracker.settings import Settings
 
 CONFIG = Path(__file__).parents[2] / "config"
 UNIT = CONFIG / "status-tracker.service"
@@ -63,3 +64,11 @@ def test_what_the_container_is_built_from_is_there() -> None:
             assert (CONFIG.parent / name).exists(), name
     [user] = re.findall(r"^USER (\d+):\d+$", text, re.MULTILINE)
     assert f"runAsUser: {user}" in MANIFEST.read_text()
+
+
+@pytest.mark.parametrize("file", [UNIT, CONTAINERFILE, MANIFEST], ids=lambda file: file.name)
+def test_each_variable_is_a_setting(file: Path) -> None:
+    """A worker would only hint at one that is misspelled."""
+    found = set(re.findall(r"STATUS_([A-Z_]+)\b", file.read_text()))
+    assert found
+    assert {name.lower() for name in found} <= set(Settings.__struct_fields__)
