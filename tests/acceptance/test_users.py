@@ -124,6 +124,7 @@ def test_the_operator_operates(secured: Server, admin: Redis, tmp_path: Path) ->
         ("rejected replay --id operated", 1),
         ("rejected purge --yes", 0),
         ("forget task operated --everywhere", 0),
+        ("verify --repair", 0),
         ("rules show", 0),
         (f"rules apply {rules} --yes", 0),
     ]:
