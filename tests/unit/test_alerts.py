@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.metrics import exported, used
+from tests.scrape import exported, used
 
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "config/alerts.yaml"

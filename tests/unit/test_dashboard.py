@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.metrics import exported, used
+from tests.scrape import exported, used
 
 DASHBOARD = json.loads((Path(__file__).parents[2] / "config/dashboard.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
