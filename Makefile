@@ -23,7 +23,7 @@ NODE   := tests/node/node_modules/.package-lock.json
 # up to write no bytecode.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test docs newest bench chaos hostile lock clean
+.PHONY: run test docs newest bench chaos hostile acceptance lock clean
 
 run: $(READY)  ## the demo: an embedded server, the worker, sample producers, a live view
 	$(BIN)/status-tracker demo
@@ -34,6 +34,9 @@ test: $(READY) $(OLDEST) $(NODE)  ## lint, strict types and every test
 	$(BIN)/mypy
 	$(BIN)/pytest -n 3  # most of their time they wait for processes: also right for two cores
 	TEST_VALKEY_ONLY=1 PYTHONPATH=$(CURDIR)/$(OLDEST) $(BIN)/pytest -n 3 -q $(TOUCH_REDIS)
+
+acceptance: $(READY)  ## the tests of processes, as the users of config/users.acl and over TLS
+	SECURED=1 $(BIN)/pytest -n 3 tests/acceptance
 
 newest: $(READY)  ## the tests that touch redis-py and fakeredis, with their newest releases
 	rm -rf $(NEWEST)

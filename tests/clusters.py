@@ -35,7 +35,9 @@ class Node(Server):
 
     def __init__(self, binary: Path, folder: Path, *options: str) -> None:
         self.bus = free_port()
-        super().__init__(binary, folder, *OPTIONS, "--cluster-port", str(self.bus), *options)
+        options = (*OPTIONS, "--cluster-port", str(self.bus), *options)
+        # Which port it announces to TLS clients hangs on `tls-cluster`: TLS between nodes, too.
+        super().__init__(binary, folder, *options, tls=False)
         self.address = f"127.0.0.1:{self.port}"
 
     def announce(self, port: int) -> None:
@@ -65,12 +67,13 @@ class ServerCluster(Running):
     @property
     def url(self) -> str:
         """The URL of one node."""
-        return f"redis://{self.nodes[0].address}/0"
+        return self.nodes[0].for_operator(f"redis://{self.nodes[0].address}/0")
 
     @property
     def seeds(self) -> str:
         """The URL of several nodes."""
-        return f"redis://{','.join(node.address for node in self.nodes[:MASTERS])}/0"
+        addresses = ",".join(node.address for node in self.nodes[:MASTERS])
+        return self.nodes[0].for_operator(f"redis://{addresses}/0")
 
     def start(self) -> None:
         """Start the nodes, and wait until they are a cluster."""
@@ -109,6 +112,7 @@ class ServerCluster(Running):
         return redis.RedisCluster(
             host="127.0.0.1",
             port=self.masters()[0].port,
+            **self.nodes[0].admin,
             decode_responses=True,
             encoding_errors="surrogateescape",
             protocol=2,
@@ -226,7 +230,9 @@ class Move:
         keys = self.source.cluster("GETKEYSINSLOT", self._slot, count)
         if keys:
             with self.source.client() as client:
-                client.migrate("127.0.0.1", self.target.port, keys, 0, 10_000)
+                login = ["AUTH2", *self.target.admin.values()] if self.target.secured else []
+                command = ["MIGRATE", "127.0.0.1", self.target.port, "", 0, 10_000, *login]
+                client.execute_command(*command, "KEYS", *keys)
         return len(keys)
 
     def end(self) -> None:

@@ -85,7 +85,8 @@ class Runner:
         cli.write_text(f'#!/bin/sh\nexec {shutil.which("redis-cli")} -p {port} "$@"\n')
         cli.chmod(0o755)
         (folder / "node_modules").symlink_to(ROOT / "tests/node/node_modules")
-        shutil.copy(ROOT / "config/rules.toml", folder)
+        for name in ("rules.toml", "users.acl"):
+            shutil.copy(ROOT / "config" / name, folder)
         self._variables = {**variables, "PATH": f"{bin_folder}:{variables['PATH']}"}
 
     def run(self, block: Block) -> Iterator[tuple[str, str, str | None]]:

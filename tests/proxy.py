@@ -37,7 +37,7 @@ class Proxy(ThreadingTCPServer):
 
     def __init__(self, behind: Server) -> None:
         super().__init__(("127.0.0.1", 0), _Connection)
-        self.url = f"redis://127.0.0.1:{self.server_address[1]}/0"
+        self.url = behind.for_operator(f"redis://127.0.0.1:{self.server_address[1]}/0")
         self.behind = behind
         self.swallowed = 0
         self.flows = threading.Event()

@@ -77,3 +77,21 @@ def in_docs() -> dict[str, tuple[str, set[str]]]:
         name: (kind, set(re.findall(r"`(\w+)`", labels)))
         for name, kind, labels in _row.findall(TABLE.read_text())
     }
+
+
+OF_A_PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes"}
+"""What every Python program exports, of what the dashboard shows."""
+
+
+def exported() -> set[str]:
+    """Return the names of all series that a worker exports, as the operator's page has them."""
+    names = set(OF_A_PROCESS)
+    for name, (kind, _) in in_docs().items():
+        parts = ["_bucket", "_sum", "_count"] if kind == "histogram" else [""]
+        names |= {name + part for part in parts}
+    return names
+
+
+def used(expression: str) -> set[str]:
+    """Return the names in an expression of Prometheus."""
+    return set(re.findall(r"\b(?:status_tracker|process)_\w+", expression))

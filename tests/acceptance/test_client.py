@@ -155,7 +155,8 @@ def test_a_new_master_is_followed(tmp_path: Path, how: str, name: str) -> None:
             addresses = [("127.0.0.1", each.port) for each in sentinels.sentinels]
             watching = kind.Sentinel(addresses, socket_timeout=1)
             shell.closed_at_the_end(*watching.sentinels)
-            source = watching.master_for(NAME, socket_timeout=1)
+            login = sentinels.servers[0].admin
+            source = watching.master_for(NAME, socket_timeout=1, **login)
         emitter, reader = shell.emitter(source, retry_for=60), shell.reader(source, retry_for=60)
         old = sentinels.master()
         with old.client() as client:

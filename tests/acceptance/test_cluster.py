@@ -267,7 +267,7 @@ def test_a_master_that_hangs_holds_up_only_its_own(tmp_path: Path) -> None:
 def prefix_with_workers_beside_a_partition(cluster: ServerCluster) -> Keys:
     """Return keys of which `workers` is on a master with some of the partitions, but not all."""
     for number in range(100):
-        keys = Keys(f"status{number}", "cluster")
+        keys = Keys(f"status:{number}", "cluster")
         masters = [cluster.master_of(keys.events(partition)) for partition in range(4)]
         if 0 < masters.count(cluster.master_of(keys.workers)) < 4:
             return keys
@@ -327,7 +327,7 @@ def test_what_a_cluster_has_no_place_for(
 
 def test_several_servers_that_are_no_cluster(server: Server, tmp_path: Path) -> None:
     """Which of them is meant cannot be known; to read now one and now another would be worse."""
-    url = server.url.replace("redis://", "redis://127.0.0.1:1,")
+    url = server.url.replace("127.0.0.1", "127.0.0.1:1,127.0.0.1")
     with tracker(tmp_path, "--redis-url", url) as refused:
         assert refused.exit_code() == 78, refused.log
     assert "which are no cluster" in refused.log

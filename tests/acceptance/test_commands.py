@@ -57,7 +57,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[Layout, 
     folder = tmp_path_factory.mktemp("sites")
     with ExitStack() as stack:
         server = stack.enter_context(Server(binaries()["valkey"], folder / "server"))
-        found = {layout: Site(server, Keys(layout, layout)) for layout in LAYOUTS}
+        found = {layout: Site(server, Keys(f"status:{layout}", layout)) for layout in LAYOUTS}
         for layout, site in found.items():
             worker = [*site.options, "--layout", layout]
             stack.enter_context(tracker(folder / layout, *worker))

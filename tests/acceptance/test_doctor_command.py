@@ -10,6 +10,7 @@ from status_tracker.monitoring.doctor.permissions import needed
 from tests.acceptance.tracker import drained, tracker
 from tests.command import invoked, ran
 from tests.events import add, update
+from tests.security import as_user, logged_in
 from tests.servers import Server, wait_until
 
 KEYS = Keys("status", "single")
@@ -25,9 +26,9 @@ def url(own_server: Server) -> str:
     }
     with own_server.client() as client:
         client.acl_setuser(
-            "worker", enabled=True, nopass=True, keys=["status:*"], commands=sorted(rules)
+            "least", enabled=True, nopass=True, keys=["status:*"], commands=sorted(rules)
         )
-    return own_server.url.replace("//", "//worker:any@")
+    return logged_in(own_server.url, "least", "any")
 
 
 def test_a_healthy_deployment(
@@ -35,6 +36,7 @@ def test_a_healthy_deployment(
 ) -> None:
     """All is well, and the exit code says so; the worker needs no other command than the named."""
     monkeypatch.chdir(tmp_path)
+    admin = as_user("admin", own_server.url)
     with (
         own_server.client() as client,
         tracker(tmp_path / "worker", "--redis-url", url, STATUS_LEASE_TTL="10s") as worker,
@@ -45,13 +47,13 @@ def test_a_healthy_deployment(
         wait_until(lambda: client.hget("status:counts:task", "pending") == "20")
         wait_until(lambda: drained(client, KEYS))
         assert "NOPERM" not in worker.log
-        *lines, counts = ran(["doctor", "--redis-url", own_server.url], cwd=tmp_path).lines
+        *lines, counts = ran(["doctor", "--redis-url", admin], cwd=tmp_path).lines
         assert counts == f"{len(lines)} ok, 0 warn, 0 fail"
         assert all(line.startswith("ok ") for line in lines)
         found = invoked("doctor", "--redis-url", url)
         assert (found.code, found.err) == (EXIT_WARN, "")
         assert "the user of the URL may do all that a worker does" in found.out
         assert worker.stop() == 0
-    ended = invoked("doctor", "--redis-url", own_server.url)
+    ended = invoked("doctor", "--redis-url", admin)
     assert ended.code == EXIT_NO
     assert "fail deployment: owners: partition 0 has no owner" in ended.out

@@ -19,6 +19,7 @@ from status_tracker.keys import Keys, Layout
 from tests.acceptance.tracker import SOON, drained, model_of, tracker
 from tests.events import NOW, add, id_in, update
 from tests.model import canonical
+from tests.security import as_user
 from tests.servers import Redis, Server, wait_until
 
 RELEASE = Path(__file__).parents[1] / "first_release.zip"
@@ -34,7 +35,8 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def first_release(release: Path, url: str, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a worker of the first release."""
+    """Run a worker of the first release, which knew nothing of `config/users.acl`."""
+    url = as_user("admin", url)
     clean = {name: text for name, text in os.environ.items() if not name.startswith("STATUS_")}
     with (release / "worker.log").open("wb") as log:
         process = subprocess.Popen(

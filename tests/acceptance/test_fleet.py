@@ -16,6 +16,7 @@ from status_tracker.keys import Keys
 from tests.acceptance.producers import produce
 from tests.acceptance.tracker import Tracker, assert_as_modelled, drained, tracker
 from tests.proxy import Proxy
+from tests.security import as_user
 from tests.servers import Redis, Server, binaries, wait_until
 
 SINGLE = Keys("status", "single")
@@ -146,9 +147,10 @@ def test_without_leases_the_cursor_keeps_it_right(
     server: Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     """Workers that all read everything, and are killed at it, have the effect of one."""
+    url = as_user("worker", server.url)
 
     def start() -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tests.acceptance.leaseless", server.url]
+        command = [sys.executable, "-m", "tests.acceptance.leaseless", url]
         with (tmp_path / "log").open("ab") as log:
             return subprocess.Popen(command, cwd=ROOT, stderr=log)
 
@@ -210,7 +212,7 @@ def test_the_procfile_starts_a_fleet(
     environment = {
         **{name: text for name, text in os.environ.items() if not name.startswith("STATUS_")},
         "PATH": f"{scripts}:{os.environ['PATH']}",
-        "STATUS_REDIS_URL": server.url,
+        "STATUS_REDIS_URL": as_user("worker", server.url),
     }
     with (tmp_path / "log").open("wb") as log:
         honcho = subprocess.Popen(

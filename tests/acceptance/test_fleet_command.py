@@ -27,6 +27,7 @@ from tests.acceptance.fleet_command import (
 from tests.acceptance.tracker import Tracker, drained, tracker
 from tests.events import add, id_in, update
 from tests.line import deployed, meta_of
+from tests.security import logged_in
 from tests.servers import Redis, Server, wait_until
 
 KEYS = Keys("status", "single")
@@ -235,11 +236,11 @@ def test_a_name_that_a_terminal_would_obey(
 
 def test_no_deployment(server: Server, redis_client: Redis) -> None:
     """A wrong prefix is not taken for a deployment, nor made one."""
-    for options in (["--prefix", "jobs"], ["--prefix", "jobs", "--watch"]):
+    for options in (["--prefix", "status:jobs"], ["--prefix", "status:jobs", "--watch"]):
         result = fleet(server.url, *options)
         assert (result.returncode, result.stdout) == (78, "")
         [line] = result.stderr.splitlines()
-        assert line.startswith("status-tracker: no deployment with prefix jobs: ")
+        assert line.startswith("status-tracker: no deployment with prefix status:jobs: ")
     assert redis_client.dbsize() == 0
 
 
@@ -257,8 +258,8 @@ def test_no_server() -> None:
 )
 def test_a_url_that_the_server_refuses(server: Server, path: str, says: str) -> None:
     """What waiting does not mend is a configuration that cannot work."""
-    user = "viewer:s3cret@" if path == "/0" else ""
-    result = fleet(server.url.replace("//", f"//{user}").replace("/0", path))
+    url = logged_in(server.url, "viewer", "s3cret") if path == "/0" else server.url
+    result = fleet(url.replace("/0", path))
     assert result.returncode == 78
     assert says in result.stderr
     assert "s3cret" not in result.stderr
@@ -363,7 +364,7 @@ def test_watch_json_through_an_outage(own_server: Server, tmp_path: Path) -> Non
     outage = next(each for each in documents if not each["healthy"])
     assert (outage["partitions"], outage["workers"], outage["rejected"]) == ([], [], None)
     [problem] = outage["problems"]
-    assert re.fullmatch(r"redis://127\.0\.0\.1:\d+/0: .*; trying again", problem)
+    assert re.fullmatch(r"rediss?://127\.0\.0\.1:\d+/0: .*; trying again", problem)
 
 
 def test_watch_while_there_is_no_server(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from status_tracker.settings import default_file
 
 from tests.acceptance.tracker import tracker
+from tests.security import logged_in
 from tests.servers import Redis, Server
 
 
@@ -120,12 +121,12 @@ def test_a_password_that_is_wrong(server: Server, redis_client: Redis, tmp_path:
     redis_client.acl_setuser(
         "tracker", enabled=True, passwords=["+s3cret"], keys=["*"], commands=["+@all"]
     )
-    host = server.url.removeprefix("redis://")
     try:
-        wrong = refusal(tmp_path / "wrong", "--redis-url", f"redis://tracker:s4cret@{host}")
+        url = logged_in(server.url, "tracker", "s4cret")
+        wrong = refusal(tmp_path / "wrong", "--redis-url", url)
         assert "refuses user or password" in wrong
         assert "s4cret" not in wrong
-        url = f"redis://tracker:s3cret@{host}"
+        url = logged_in(server.url, "tracker", "s3cret")
         with tracker(tmp_path / "right", "--redis-url", url, "--log-level", "debug") as running:
             running.reads(0, 1, 2, 3)
             running.stop()

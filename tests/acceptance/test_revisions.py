@@ -120,7 +120,7 @@ def test_the_master_of_meta_is_away(cluster: ServerCluster, tmp_path: Path) -> N
     """Who holds a partition's revision goes on by it; who does not waits with it, and says so."""
     none = write(tmp_path, 0)
     # Without the set of workers, nobody would take a partition at all.
-    names = (f"status-{number}" for number in range(100))
+    names = (f"status:{number}" for number in range(100))
     keys = next(
         each
         for each in (Keys(name, "cluster") for name in names)

@@ -14,6 +14,7 @@ from tests.acceptance.fleet_command import DEADLINE, completed, environment
 from tests.acceptance.tracker import drained, tracker
 from tests.events import NOW, add, id_in, update
 from tests.line import RULES, deployed, meta_of
+from tests.security import logged_in
 from tests.servers import Redis, Server, wait_until
 
 COMMAND = [sys.executable, "-m", "status_tracker", "rules"]
@@ -223,7 +224,7 @@ def test_bad_input(server: Server, deployment: Redis, tmp_path: Path) -> None:
         keys=["%R~status:*"],
         commands=["+@read", "+@connection", "+info", "+evalsha", "+eval"],
     )
-    viewer = server.url.replace("//", "//viewer:s3cret@")
+    viewer = logged_in(server.url, "viewer", "s3cret")
     (tmp_path / "good").mkdir()
     good = write(tmp_path / "good", SEVEN)
     for url, file, code, says in [

@@ -113,6 +113,6 @@ def test_two_workers_at_once_end_as_modelled(
 def test_reads_over_a_unix_socket(server: Server, redis_client: Redis, tmp_path: Path) -> None:
     """A `unix://` URL is as good as a `redis://` one; the database may be a query."""
     produce(redis_client, SINGLE, seed=5, count=100)
-    with tracker(tmp_path, STATUS_REDIS_URL=f"unix://{server.socket}?db=0"):
+    with tracker(tmp_path, STATUS_REDIS_URL=f"{server.socket_url}?db=0"):
         wait_until(lambda: drained(redis_client, SINGLE))
     assert_as_modelled(redis_client, SINGLE)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from status_tracker.connection.url import without_secrets
 from status_tracker.keys import Keys, Layout
 
 from tests.acceptance.fleet_command import DEADLINE, completed, environment
@@ -219,7 +220,7 @@ def test_a_server_that_goes_away(own_server: Server, tmp_path: Path) -> None:
             assert process.wait(DEADLINE) == 69
             assert process.stderr is not None
             [line] = process.stderr.read().splitlines()
-    assert line.startswith(f"status-tracker: {own_server.url}: ")
+    assert line.startswith(f"status-tracker: {without_secrets(own_server.url)}: ")
     assert line.endswith("; the update may be in status:events:{2}: look before you send it again")
 
 
@@ -278,17 +279,17 @@ def test_a_key_of_another_type(server: Server, redis_client: Redis, command: str
     result = set_status(server.url, "task", TASK, "pending")
     assert (result.returncode, result.stdout) == (69, "")
     [line] = result.stderr.splitlines()
-    assert line.startswith(f"status-tracker: {server.url}: {command} {key}: ")
+    assert line.startswith(f"status-tracker: {without_secrets(server.url)}: {command} {key}: ")
     assert "may be in" not in line
     assert redis_client.dbsize() == 2
 
 
 def test_no_deployment(server: Server, redis_client: Redis) -> None:
     """A wrong prefix is not taken for a deployment, nor made one."""
-    result = set_status(server.url, "--prefix", "jobs", "task", TASK, "pending")
+    result = set_status(server.url, "--prefix", "status:jobs", "task", TASK, "pending")
     assert (result.returncode, result.stdout) == (78, "")
     [line] = result.stderr.splitlines()
-    assert line.startswith("status-tracker: no deployment with prefix jobs: ")
+    assert line.startswith("status-tracker: no deployment with prefix status:jobs: ")
     assert redis_client.dbsize() == 0
 
 

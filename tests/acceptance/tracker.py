@@ -13,6 +13,7 @@ from pathlib import Path
 from status_tracker.keys import Keys
 
 from tests.model import KINDS, Model, Rejection, canonical
+from tests.security import as_user
 from tests.servers import Redis, wait_until
 from tests.wire import Document
 
@@ -27,7 +28,7 @@ LINGER = "STATUS_LINGER"
 
 
 class Tracker:
-    """One `status-tracker run`, with its log in a file."""
+    """One `status-tracker run`, with its log in a file; where a server has users, as the worker."""
 
     def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
         folder.mkdir(exist_ok=True)
@@ -37,6 +38,8 @@ class Tracker:
             for name, text in os.environ.items()
             if not name.startswith("STATUS_") or name == LINGER
         }
+        arguments = tuple(as_user("worker", each) for each in arguments)
+        environment = {name: as_user("worker", text) for name, text in environment.items()}
         with self._log.open("ab") as log:
             self._begins = log.tell()
             self._process = subprocess.Popen(

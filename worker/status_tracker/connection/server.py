@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import hiredis
@@ -10,6 +11,9 @@ from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
 
 from status_tracker.connection.client import ANSWER_WITHIN, Command
+
+CLOSED_WITHIN = 0.5
+"""Seconds for which the end of a connection is waited for."""
 
 # Tells whether there is something to read, be it the connection's end. redis-py 8.0 renamed it.
 _HAS_UNREAD = "can_read" if hasattr(AbstractConnection, "can_read") else "can_read_destructive"
@@ -60,8 +64,7 @@ class Server:
     async def close(self) -> None:
         """Close the connections that are not in use, and those to the Sentinels."""
         idle, self._idle = self._idle, []
-        for connection in idle:
-            await connection.disconnect(nowait=True)
+        await asyncio.gather(*map(_close, idle))
         sentinels = getattr(self._pool, "sentinel_manager", None)
         for client in sentinels.sentinels if sentinels else ():
             await client.aclose()
@@ -83,6 +86,13 @@ class Server:
             raise exceptions.TimeoutError(
                 f"no connection within {self._connects_within:g} s"
             ) from None
+
+
+async def _close(connection: AbstractConnection) -> None:
+    """Close a connection: by TLS, both ends take leave, unless the server hangs."""
+    with suppress(exceptions.RedisError, OSError):
+        async with asyncio.timeout(CLOSED_WITHIN):
+            await connection.disconnect()
 
 
 async def _is_closed(connection: AbstractConnection) -> bool:
