@@ -108,10 +108,11 @@ def settle(system: System) -> None:
 
 
 def verify(system: System) -> None:
-    """Have the command look at all keys: it finds nothing, either; raises `FindingError`."""
-    found = ran(["verify", "--json", "--redis-url", system.site.url(0)])
-    if found.code != 0:
-        raise FindingError(f"verify ends in {found.code}: {found.out}{found.err}")
+    """Have the commands look at all keys: they find nothing, either; raises `FindingError`."""
+    for command in (["verify"], ["rebuild", "--check"]):
+        found = ran([*command, "--json", "--redis-url", system.site.url(0)])
+        if found.code != 0:
+            raise FindingError(f"{command} ends in {found.code}: {found.out}{found.err}")
 
 
 def _measure(system: System, chance: random.Random) -> Measured:
