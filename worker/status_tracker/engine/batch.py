@@ -193,14 +193,15 @@ class BatchBuilder:
         first_received = received_at(entries[0][0])
         allowed = first_received + self.deployment.rules.max_clock_skew
         places: dict[type, _Place] = {}
+        struct: type[Update] | None = None
         for (entry_id, fields), update in zip(entries, decoded, strict=True):
             if type(update) is Rejection:
                 self._set_aside(entry_id, fields, update)
                 continue
-            place = places.get(type(update))
-            if place is None:
-                place = places[type(update)] = self._place(type(update))
-            fold, statuses, changed, without, begins, kind, entered = place
+            if type(update) is not struct:
+                struct = type(update)
+                place = places.get(struct) or places.setdefault(struct, self._place(struct))
+                fold, statuses, changed, without, begins, kind, entered = place
             entity_id = update.id
             status = changed.get(entity_id) or statuses.get(entity_id)
             if status is None and entity_id not in without:
