@@ -1,6 +1,7 @@
 """The users of `config/users.acl`: each does its work, over TLS where a server can, and no more."""
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,6 +158,18 @@ def test_a_replica_follows(secured: Server, admin: Redis, tmp_path: Path) -> Non
         wait_until(lambda: client.exists(KEYS.meta))
 
 
+@pytest.mark.parametrize("binary", binaries().values(), ids=binaries().keys())
+def test_transactions_outlive_a_restart(binary: Path, tmp_path: Path) -> None:
+    """Many servers replay their append-only file by what the user `default` may, who is off."""
+    with Server(binary, tmp_path / "server", "--appendonly", "yes", secured=True) as server:
+        with server.client() as client, client.pipeline() as at_once:
+            at_once.set("status:task:a", "{}").set("status:task:b", "{}").execute()
+        server.stop(signal.SIGKILL)
+        server.start()
+        with server.client() as client:
+            assert client.exists("status:task:a", "status:task:b") == 2
+
+
 REFUSED = {
     "worker": """
         SCAN 0
@@ -283,7 +296,8 @@ def test_a_script_may_do_what_its_user_may(secured: Server, user: str) -> None:
 def test_who_does_not_log_in_is_nobody(secured: Server) -> None:
     """There is no user without a password, and the passwords count."""
     plain = f"redis://127.0.0.1:{secured.port}"
-    for url in (plain, logged_in(plain, "worker", password_of("reader"))):
+    wrong = [("worker", password_of("reader")), ("default", ""), ("default", "any")]
+    for url in (plain, *(logged_in(plain, *login) for login in wrong)):
         client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0))
         with client, pytest.raises(AuthenticationError):
             client.ping()
