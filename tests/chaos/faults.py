@@ -109,8 +109,8 @@ def reply_swallowed(system: System) -> Iterator[None]:
 def forwarding_swallowed(system: System) -> Iterator[None]:
     """The same between forwards and their reply, before the commit that they belong to."""
     stream = system.keys.events(system.in_turn())
-    # What comes after the receiver's stream is the sender's number, of one character.
-    with _swallowed(system, f"\r\n{stream}\r\n$1\r\n".encode()):
+    # What comes after the receiver's stream is where the script notes how far it is.
+    with _swallowed(system, f"\r\n{stream}\r\n$4\r\nfrom\r\n".encode()):
         yield
 
 
