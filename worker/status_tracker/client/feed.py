@@ -38,6 +38,8 @@ waits for an answer: redis-py's timeouts know nothing of it."""
 AGAIN_AFTER = 0.2
 """Seconds until a feed that cannot be followed is tried again."""
 
+NOT_OF_IT = "after: it is no token of this deployment"
+
 _GONE = re.compile("(ERR )?no such key")
 
 
@@ -85,14 +87,22 @@ def token_of(places: Places) -> str:
 
 def places_of(token: str, streams: Sequence[str]) -> Places:
     """Return what a token says; raises ValueError where it is none of this deployment."""
+    places = places_in(token)
+    if len(places) != len(streams):
+        raise ValueError(NOT_OF_IT)
+    return dict(zip(streams, places, strict=True))
+
+
+def places_in(token: str) -> list[Place]:
+    """Return the place in each stream; raises ValueError for what is no token."""
     try:
         padded = token + "=" * (-len(token) % 4)
         places = _decode_places(base64.urlsafe_b64decode(padded.encode()))
         for place in places:
             id_parts(place.id)
-        return dict(zip(streams, places, strict=True))
     except (ValueError, msgspec.MsgspecError):
-        raise ValueError("after: it is no token of this deployment") from None
+        raise ValueError(NOT_OF_IT) from None
+    return places
 
 
 def id_parts(entry_id: str) -> tuple[int, int]:

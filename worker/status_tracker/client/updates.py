@@ -122,6 +122,8 @@ def fields_from(update: Update | Mapping[str, Any], *, clock: Clock = process_cl
         kind = str(update.__struct_config__.tag)
         return fields_of(kind, update.id, update.phase, clock=clock, **others)
     others = dict(update)
+    for name in others.keys() - _WIRE.keys() - {"kind", "id", "phase"}:
+        raise UpdateError(f"{name}: no such field; there are {', '.join(NAMES)}", name)
     try:
         named = others.pop("kind"), others.pop("id"), others.pop("phase")
         return fields_of(*named, clock=clock, **others)
