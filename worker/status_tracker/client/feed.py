@@ -6,7 +6,7 @@ only the number tells whether entries after the place were trimmed, or the strea
 
 import base64
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -80,9 +80,9 @@ _encode_places = msgspec.msgpack.Encoder().encode
 _decode_places = msgspec.msgpack.Decoder(list[Place]).decode
 
 
-def token_of(places: Places) -> str:
-    """Return places as text, in the order of their streams."""
-    return base64.urlsafe_b64encode(_encode_places(list(places.values()))).decode().rstrip("=")
+def token_of(places: Iterable[Place]) -> str:
+    """Return the places in all streams as text, in the order of the streams."""
+    return base64.urlsafe_b64encode(_encode_places(list(places))).decode().rstrip("=")
 
 
 def places_of(token: str, streams: Sequence[str]) -> Places:

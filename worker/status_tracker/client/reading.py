@@ -216,7 +216,7 @@ class Reading:
             entries += _take(pages, streams, places, reason, limit - len(entries))
             if all(len(page) < REJECTED_AT_ONCE for page in pages.values()):
                 break
-        return RejectedPage(entries, token_of(places))
+        return RejectedPage(entries, token_of(places.values()))
 
     def rejected_entries(self, names: Iterable[str]) -> Operation[dict[str, Rejected | None]]:
         """Return entries that were not applied by their names; None for what is not kept."""
@@ -277,7 +277,7 @@ class Reading:
                     ids = [_text(name) for _, name in members]
                     statuses |= yield from self.get_many(kind, ids)
         there = {each: status for each, status in statuses.items() if status is not None}
-        return Snapshot(there, token_of(places))
+        return Snapshot(there, token_of(places.values()))
 
     def feed(self) -> Operation[list[str]]:
         """Return the streams of the change feed."""
@@ -286,7 +286,7 @@ class Reading:
 
     def feed_end(self) -> Operation[str]:
         """Return the token of where the change feed ends now."""
-        return token_of((yield from self.feed_ends()))
+        return token_of((yield from self.feed_ends()).values())
 
     def feed_ends(self, within: float | None = None) -> Operation[Places]:
         """Return where the change feed ends now."""
