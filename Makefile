@@ -74,7 +74,7 @@ TOO_OLD    = Python 3.11 or later is needed, but $(PYTHON) is: $(shell $(PYTHON)
 $(READY): pyproject.toml constraints.txt
 	$(if $(filter True,$(NEW_ENOUGH)),,$(error $(TOO_OLD)))
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dashboard,embedded,testing,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,testing,dev]'
 	touch $@
 
 # What only the site needs.

@@ -144,8 +144,8 @@ async def test_many_streams_cost_the_server_what_one_does(
     published = Publisher(redis_client)
     async with site(server.url) as own, AsyncExitStack() as stack:
         listeners = [await stack.enter_async_context(listening(own.port)) for _ in range(50)]
-        for each in listeners:
-            await each.event()
+        for listener in listeners:
+            await listener.event()
         redis_client.config_resetstat()
         for each in IDS:
             published.change(each, "running")

@@ -16,7 +16,13 @@ NAMES_HERE = ("localhost", "127.0.0.1", "[::1]")
 
 
 @click.command("dashboard", epilog=EPILOG)
-@click.option("--port", type=click.IntRange(0, 65_535), default=8380, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8380,
+    show_default=True,
+    help="The port to listen at; 0 for a free one.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option(
     "--auth",

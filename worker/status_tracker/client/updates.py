@@ -28,6 +28,8 @@ NAMES = {
 }
 """What may be said besides kind, id and phase → how it is called on the wire."""
 
+_FLAGS = ("restart", "force")
+
 _WIRE = {**NAMES, **{wire: wire for wire in NAMES.values()}}
 
 SET_BACK = 30_000_000
@@ -109,7 +111,7 @@ def fields_of(
             raise UpdateError(f"{name}: no such field; there are {', '.join(NAMES)}", name)
         if wire == "updatedAt":
             at = value
-        elif value is not None and value is not False:
+        elif value is not None and not (value is False and wire in _FLAGS):
             fields[wire] = value
     fields["updatedAt"] = at or clock()
     return fields

@@ -28,7 +28,7 @@ class Open:
     """How many streams and waits are open."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count: int = 0
 
     def __enter__(self) -> None:
         self.count += 1
@@ -42,11 +42,11 @@ class Backing:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.reader = AsyncStatusReader(settings, retry_for=TRIED_FOR)
-        self.emitter = AsyncEmitter(settings, retry_for=TRIED_FOR)
-        self.feed = Feed(self.reader)
-        self.open = Open()
-        self.stop = asyncio.Event()
+        self.reader: AsyncStatusReader = AsyncStatusReader(settings, retry_for=TRIED_FOR)
+        self.emitter: AsyncEmitter = AsyncEmitter(settings, retry_for=TRIED_FOR)
+        self.feed: Feed = Feed(self.reader)
+        self.open: Open = Open()
+        self.stop: asyncio.Event = asyncio.Event()
         """Set, it ends all that is open, for good."""
         self._looking = asyncio.Lock()
         self._fleet: tuple[float, Report] | None = None

@@ -13,12 +13,14 @@ from contextlib import aclosing
 from functools import cached_property
 
 import msgspec
+from msgspec import Struct
 
 from status_tracker.cancellation import cancelled, started
 from status_tracker.client.feed import Place, id_parts, places_in, token_of
 from status_tracker.client.reader import AsyncStatusReader
 from status_tracker.client.watching import FeedEvent
 from status_tracker.errors import ConfigError, FeedGapError, UnavailableError
+from status_tracker.text import escaped
 
 log: logging.Logger = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ CATCHING_UP = 8
 _encode = msgspec.json.Encoder().encode
 
 
-class Told(msgspec.Struct, frozen=True):
+class Told(Struct, frozen=True):
     """One event, and where one stands after it."""
 
     name: str
@@ -88,10 +90,12 @@ class Feed:
         self._kept = 0
         self._moved = asyncio.Event()
         self._catching_up = asyncio.Semaphore(CATCHING_UP)
-        self.first = 0
+        self.first: int = 0
         """The number of the first chunk that is kept."""
-        self._base = self.head = ""
-        """Where one stands before the first event that is kept, and after the last one."""
+        self.head: str = ""
+        """Where one stands after the last event that was told."""
+        self._base = ""
+        """Where one stands before the first event that is kept."""
 
     @property
     def end(self) -> int:
@@ -178,11 +182,11 @@ class Feed:
                         after = event.token
                         self._gather(_told(event))
             except (FeedGapError, ValueError) as error:
-                log.warning("%s", error)
+                log.warning("%s", escaped(str(error)))
                 after = await self._end()
                 self._gather(reset(after))
             except (UnavailableError, ConfigError) as error:
-                log.warning("the feed cannot be followed: %s", error)
+                log.warning("the feed cannot be followed: %s", escaped(str(error)))
                 await asyncio.sleep(AGAIN_AFTER)
 
     async def _end(self) -> str:
@@ -190,7 +194,7 @@ class Feed:
             try:
                 return await self._reader.feed_end()
             except (UnavailableError, ConfigError) as error:
-                log.warning("the feed cannot be followed: %s", error)
+                log.warning("the feed cannot be followed: %s", escaped(str(error)))
                 await asyncio.sleep(AGAIN_AFTER)
 
     def _gather(self, told: Told) -> None:

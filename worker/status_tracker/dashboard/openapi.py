@@ -168,11 +168,21 @@ def _scheme(challenge: str | None) -> Schema | None:
 
 
 def _update_schemas(rules: Rules) -> dict[str, Schema]:
-    """Return the schemas of updates, in which an emitter fills in the time."""
+    """Return the schemas of updates as an emitter takes them.
+
+    It fills in the time, leaves out what is null, and knows all fields.
+    """
     schemas = {}
     for name, schema in update_schema(rules)["$defs"].items():
-        required = [each for each in schema["required"] if each != "updatedAt"]
-        schemas[name] = {**schema, "required": required}
+        fields = dict(schema["properties"])
+        for flag in {"force", "restart"} & fields.keys():
+            fields[flag] = {**fields[flag], "type": ["boolean", "null"]}
+        schemas[name] = {
+            **schema,
+            "properties": fields,
+            "required": [each for each in schema["required"] if each != "updatedAt"],
+            "additionalProperties": False,
+        }
     return schemas
 
 
@@ -181,7 +191,7 @@ def _operation(each: Operation, rules: Rules, has_auth: bool) -> Schema:
     found: Schema = {
         "operationId": name.replace("/", ""),
         "summary": each.summary,
-        "parameters": [*_in_path(each, rules), *_in_query(each.query)],
+        "parameters": [*_in_path(each, rules), *_in_query(each.query, rules)],
         "responses": _responses(each, has_auth),
     }
     if each.body is not None:
@@ -196,16 +206,24 @@ def _operation(each: Operation, rules: Rules, has_auth: bool) -> Schema:
 def _in_path(each: Operation, rules: Rules) -> list[Schema]:
     if "{kind}" not in each.path:
         return []
-    schema = {"type": "string", "enum": list(rules.kinds)}
-    return [{"name": "kind", "in": "path", "required": True, "schema": schema}]
+    return [{"name": "kind", "in": "path", "required": True, "schema": _kind(rules)}]
 
 
-def _in_query(struct: type[Query]) -> list[Schema]:
+def _kind(rules: Rules) -> Schema:
+    return {"type": "string", "enum": list(rules.kinds)}
+
+
+def _in_query(struct: type[Query], rules: Rules) -> list[Schema]:
     _, components = msgspec.json.schema_components([struct], ref_template=REF)
     schema = components[struct.__name__]
     required = schema.get("required", ())
     return [
-        {"name": name, "in": "query", "required": name in required, "schema": _given(field)}
+        {
+            "name": name,
+            "in": "query",
+            "required": name in required,
+            "schema": _kind(rules) if name == "kind" else _given(field),
+        }
         for name, field in schema["properties"].items()
     ]
 

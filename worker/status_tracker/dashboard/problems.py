@@ -76,10 +76,10 @@ def problem_of(error: Exception) -> ProblemError:
         case BacklogError():
             return later("the workers are too far behind")
         case UnavailableError():
-            log.warning("%s", error)
+            log.warning("%s", escaped(str(error)))
             return later("the Redis server cannot be used now")
         case ConfigError():
-            log.warning("%s", error)
+            log.warning("%s", escaped(str(error)))
             return later("there is no deployment that could be read; the log says why")
         case TimeoutError():
             return later("the Redis server did not answer in time")
