@@ -7,22 +7,15 @@ import logging
 from typing import Any
 
 import pytest
-from status_tracker.dashboard import asking as reading_requests
+from status_tracker.dashboard import asking as requests
 from status_tracker.dashboard import basic, bearer, create_app, proxy
 
 from tests.events import update
-from tests.integration.asking import AUTH, HOSTILE, SECRET, acting, asking, site
+from tests.integration.dashboard.asking import AUTH, HOSTILE, SECRET, acting, asking, site
 from tests.publishing import Publisher
 from tests.servers import Redis, Server
 
 PENDING = {"kind": "task", "id": HOSTILE, "phase": "pending"}
-
-
-@pytest.fixture
-def url(server: Server, redis_client: Redis) -> str:
-    """A deployment with nothing in it."""
-    Publisher(redis_client)
-    return server.url
 
 
 async def test_updates_are_taken(server: Server, published: Publisher) -> None:
@@ -201,7 +194,7 @@ async def test_nothing_is_injected(
 
 async def test_a_body_has_to_come(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever says that there is one and does not send it is told so."""
-    monkeypatch.setattr(reading_requests, "BODY_WITHIN", 0.05)
+    monkeypatch.setattr(requests, "BODY_WITHIN", 0.05)
 
     async with site(url, auth=bearer(SECRET), allow_actions=True) as own:
         reader, writer = await asyncio.open_connection("127.0.0.1", own.port)

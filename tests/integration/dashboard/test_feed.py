@@ -8,7 +8,7 @@ from status_tracker.dashboard import streaming
 from status_tracker.dashboard.feed import Feed
 
 from tests.events import id_in
-from tests.integration.asking import DEADLINE, HOSTILE, Listener, listening, site
+from tests.integration.dashboard.asking import DEADLINE, HOSTILE, Listener, listening, site
 from tests.publishing import Publisher
 from tests.servers import Redis, Server, free_port, wait_until
 

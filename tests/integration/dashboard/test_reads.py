@@ -2,17 +2,19 @@
 
 import asyncio
 import json
+import signal
 from urllib.parse import quote
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from status_tracker.dashboard import asking as requests
 from status_tracker.dashboard import create_app
 from status_tracker.rules import parse_rules, rules_json
 
 from tests.events import NOW, update
-from tests.integration.asking import HOSTILE, asking
+from tests.integration.dashboard.asking import HOSTILE, asking
 from tests.line import RULES, deployed
 from tests.publishing import Publisher
 from tests.servers import Redis, Server, free_port
@@ -93,22 +95,15 @@ async def test_a_kind_may_be_called_as_an_endpoint(server: Server, redis_client:
     ],
 )
 async def test_what_cannot_be_answered_is_a_problem(
-    shared_url: str, path: str, status: int, field: str | None
+    url: str, path: str, status: int, field: str | None
 ) -> None:
     """As RFC 9457 has it, in one line, with the field to change."""
-    async with asking(shared_url) as client:
+    async with asking(url) as client:
         found = await client.get(path)
     assert (found.status_code, found.json().get("field")) == (status, field)
     assert found.headers["content-type"] == "application/problem+json"
     assert found.json()["status"] == status
     assert "\n" not in found.json()["detail"]
-
-
-@pytest.fixture
-def shared_url(server: Server, redis_client: Redis) -> str:
-    """A deployment with nothing in it."""
-    Publisher(redis_client)
-    return server.url
 
 
 async def test_an_entity_that_is_not_there(server: Server, redis_client: Redis) -> None:
@@ -123,13 +118,13 @@ async def test_an_entity_that_is_not_there(server: Server, redis_client: Redis) 
     assert "taken away some time after it was failed, completed or cancelled" in task["detail"]
 
 
-async def test_it_is_mounted_below_a_prefix(shared_url: str) -> None:
+async def test_it_is_mounted_below_a_prefix(url: str) -> None:
     """All of it, in an application of somebody else's."""
 
     def around(app: Starlette) -> Starlette:
         return Starlette(routes=[Mount("/ops/status", app)])
 
-    async with asking(shared_url, below="/ops/status", around=around) as client:
+    async with asking(url, below="/ops/status", around=around) as client:
         assert (await client.get("kinds")).status_code == 200
         assert (await client.get("openapi.json")).json()["servers"] == [{"url": "."}]
         assert (await client.get("no")).json()["status"] == 404
@@ -146,6 +141,18 @@ async def test_no_server(caplog: pytest.LogCaptureFixture) -> None:
     assert "secret" not in caplog.text
 
 
+async def test_a_slow_server(server: Server, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for longer than a request may take."""
+    monkeypatch.setattr(requests, "ANSWERED_WITHIN", 0.1)
+    server.signal(signal.SIGSTOP)
+    try:
+        async with asking(url) as client:
+            found = await client.get("kinds")
+    finally:
+        server.signal(signal.SIGCONT)
+    assert (found.status_code, found.headers["retry-after"]) == (503, "1")
+
+
 async def test_no_deployment(server: Server) -> None:
     """Its workers may come in a moment."""
     async with asking(server.url) as client:
@@ -154,10 +161,10 @@ async def test_no_deployment(server: Server) -> None:
 
 
 async def test_a_bug_is_told_to_the_log_only(
-    shared_url: str, redis_client: Redis, caplog: pytest.LogCaptureFixture
+    url: str, redis_client: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever was not foreseen: no traceback leaves it, and all headers are there."""
-    app = create_app(shared_url)
+    app = create_app(url)
 
     async def broken() -> None:
         raise RuntimeError("of ours")
