@@ -91,6 +91,7 @@ async def test_a_kind_may_be_called_as_an_endpoint(server: Server, redis_client:
         ("entity/wait?kind=task&id=a&until=settled,no", 400, "until"),
         ("entity/wait?kind=task&id=a&timeout=nan", 400, "timeout"),
         ("changes?after=x", 400, "after"),
+        ("changes?after=kA%0A%0Aevent:%20change", 400, "after"),
         ("no/such/path", 404, None),
     ],
 )

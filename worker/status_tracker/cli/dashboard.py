@@ -69,17 +69,17 @@ def command(
         ) from None
     who = None if auth is None else parse_auth(auth, os.environ)
     with stop_signals() as signals, listen(host, port) as own:
+        address, actual = own.getsockname()[:2]
+        name = f"[{address}]" if ":" in address else address
 
         async def run() -> None:
             app = create_app(
                 settings,
                 auth=who,
                 allow_actions=allow_actions,
-                hosts=NAMES_HERE if who is None else None,
+                hosts=(*NAMES_HERE, name) if who is None else None,
                 origins=origins,
             )
-            address, actual = own.getsockname()[:2]
-            name = f"[{address}]" if ":" in address else address
             click.echo(f"http://{name}:{actual}/api/v1/openapi.json", err=True)
             await serve(app, own, signals)
 

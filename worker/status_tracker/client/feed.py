@@ -97,7 +97,8 @@ def places_in(token: str) -> list[Place]:
     """Return the place in each stream; raises ValueError for what is no token."""
     try:
         padded = token + "=" * (-len(token) % 4)
-        places = _decode_places(base64.urlsafe_b64decode(padded.encode()))
+        # Strictly: others write a token out again as it came.
+        places = _decode_places(base64.b64decode(padded.encode(), altchars=b"-_", validate=True))
         for place in places:
             id_parts(place.id)
     except (ValueError, msgspec.MsgspecError):

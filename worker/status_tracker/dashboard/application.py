@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -61,8 +62,9 @@ def create_app(
     if allow_actions and auth is None:
         raise ValueError("allow_actions: whoever may act has to say who it is: give auth, too")
     if isinstance(source, str):
-        options = {"redis_url": source, "prefix": prefix}
-        source = load_settings(None, options=options)
+        source = load_settings(None, options={"redis_url": source})
+    if prefix is not None:
+        source = msgspec.structs.replace(source, prefix=prefix)
     backing = Backing(source)
 
     async def openapi(request: Request) -> Response:

@@ -202,11 +202,11 @@ class Changes:
         asked, backing = query(request, OfChanges), backing_of(request)
         # Whoever reconnects has it from the last event, and `after` from long before.
         after = request.headers.get("last-event-id") or asked.after or None
+        _check_room(backing)
         form = NDJSON if _wants_lines(request.headers.get("accept", "")) else SSE
         await in_time(backing.feed.open())
         if after is not None:
-            backing.feed.since(after)
-        _check_room(backing)
+            backing.feed.since(after)  # is it a token?
         with backing.open:
             await Stream(backing.feed, form, after, backing.stop)(scope, receive, send)
 
