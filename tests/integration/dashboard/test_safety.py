@@ -13,7 +13,7 @@ from status_tracker.dashboard import basic, bearer, create_app, proxy
 from tests.events import update
 from tests.integration.dashboard.asking import AUTH, HOSTILE, SECRET, acting, asking, site
 from tests.publishing import Publisher
-from tests.servers import Redis, Server
+from tests.servers import Redis, Server, free_port
 
 PENDING = {"kind": "task", "id": HOSTILE, "phase": "pending"}
 
@@ -70,6 +70,17 @@ def entries(published: Publisher) -> list[Any]:
             else:
                 found.append(json.loads(fields["data"]))
     return found
+
+
+async def test_a_failover(own_server: Server) -> None:
+    """While the server is a replica, it is read, and whoever acts is told to come again."""
+    with own_server.client() as client:
+        Publisher(client).change("a", "running")
+        client.replicaof("127.0.0.1", free_port())
+    async with acting(own_server.url) as asks:
+        assert (await asks.get("entity?kind=task&id=a")).status_code == 200
+        sent = await asks.post("updates", json=PENDING)
+    assert (sent.status_code, sent.headers["retry-after"]) == (503, "1")
 
 
 @pytest.mark.parametrize(
