@@ -182,20 +182,18 @@ class Feed:
                         after = event.token
                         self._gather(_told(event))
             except (FeedGapError, ValueError) as error:
-                log.warning("%s", escaped(str(error)))
+                log.warning("%s", escaped(str(error)), extra={"event": "feed_gap"})
                 after = await self._end()
                 self._gather(reset(after))
             except (UnavailableError, ConfigError) as error:
-                log.warning("the feed cannot be followed: %s", escaped(str(error)))
-                await asyncio.sleep(AGAIN_AFTER)
+                await _pause(error)
 
     async def _end(self) -> str:
         while True:
             try:
                 return await self._reader.feed_end()
             except (UnavailableError, ConfigError) as error:
-                log.warning("the feed cannot be followed: %s", escaped(str(error)))
-                await asyncio.sleep(AGAIN_AFTER)
+                await _pause(error)
 
     def _gather(self, told: Told) -> None:
         self._gathered.append(told)
@@ -241,6 +239,15 @@ def _told(event: FeedEvent) -> Told:
     if event.change is None:
         return Told("removed", event.token, _encode({"kind": event.kind, "id": event.id}))
     return Told("change", event.token, _encode(event.change))
+
+
+async def _pause(error: Exception) -> None:
+    log.warning(
+        "the change feed cannot be followed: %s",
+        escaped(str(error)),
+        extra={"event": "feed_unavailable"},
+    )
+    await asyncio.sleep(AGAIN_AFTER)
 
 
 async def _next(changes: AsyncGenerator[FeedEvent, None]) -> FeedEvent:

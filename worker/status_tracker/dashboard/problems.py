@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from status_tracker.dashboard.answers import Problem
+from status_tracker.engine.notices import Notice
 from status_tracker.errors import BacklogError, ConfigError, UnavailableError, UpdateError
 from status_tracker.text import escaped
 
@@ -20,6 +21,8 @@ log: logging.Logger = logging.getLogger(__name__)
 
 AGAIN_AFTER = "1"
 """Seconds."""
+
+_unanswered = Notice()
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -76,15 +79,22 @@ def problem_of(error: Exception) -> ProblemError:
         case BacklogError():
             return later("the workers are too far behind")
         case UnavailableError():
-            log.warning("%s", escaped(str(error)))
+            _say(error)
             return later("the Redis server cannot be used now")
         case ConfigError():
-            log.warning("%s", escaped(str(error)))
+            _say(error)
             return later("there is no deployment that could be read; the log says why")
         case TimeoutError():
             return later("the Redis server did not answer in time")
-    log.error("a request ended in a bug", exc_info=error)
+    log.error("a request met a bug", exc_info=error, extra={"event": "request_failed"})
     return ProblemError(500, "this is a bug; the log has more")
+
+
+def _say(error: Exception) -> None:
+    """Log why requests are not answered, which may be many a second, once a minute."""
+    _unanswered.add([escaped(str(error))])
+    for why, count in _unanswered.take().items():
+        log.warning("%s", why, extra={"event": "requests_unanswered", "count": count})
 
 
 async def respond(_: Request, error: Exception) -> Response:
