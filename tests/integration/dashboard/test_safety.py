@@ -4,14 +4,24 @@ import asyncio
 import base64
 import json
 import logging
+import re
 from typing import Any
 
 import pytest
 from status_tracker.dashboard import asking as requests
 from status_tracker.dashboard import basic, bearer, create_app, proxy
+from status_tracker.settings import default_file
 
 from tests.events import update
-from tests.integration.dashboard.asking import AUTH, HOSTILE, SECRET, acting, asking, site
+from tests.integration.dashboard.asking import (
+    AUTH,
+    HOSTILE,
+    SECRET,
+    acting,
+    asking,
+    listening,
+    site,
+)
 from tests.publishing import Publisher
 from tests.servers import Redis, Server, free_port
 
@@ -217,24 +227,34 @@ async def test_a_body_has_to_come(url: str, monkeypatch: pytest.MonkeyPatch) -> 
         writer.close()
 
 
-async def test_a_reader_of_redis_is_enough(
+async def test_which_users_of_redis_it_needs_to_be(
     server: Server, redis_client: Redis, published: Publisher
 ) -> None:
-    """Whoever only reads over HTTP need not be able to write to the server."""
+    """`reader` and `metrics` of `config/users.acl`; for actions also `producer`."""
     published.change("a", "running")
-    redis_client.acl_setuser(
-        "viewer",
-        enabled=True,
-        passwords=["+secret"],
-        keys=["status:*"],
-        categories=["+@read", "+@connection"],
-        commands=["+info", "+time"],
-        reset=True,
-    )
+    rules = [rule for name in ("reader", "metrics") for rule in rules_of(name)]
+    redis_client.execute_command("ACL", "SETUSER", "viewer", "on", ">secret", *rules)
     url = server.url.replace("redis://", "redis://viewer:secret@")
+    paths = ["kinds", "entity?kind=task&id=a", "rejected", "fleet", "stalled?kind=task"]
+    paths += ["kinds/task/entities?phase=running", "kinds/task/counts", "openapi.json"]
+    paths += ["entity/history?kind=task&id=a", "entity/wait?kind=task&id=a&until=running"]
     async with asking(url) as client:
-        paths = ["kinds", "entity?kind=task&id=a", "rejected", "fleet", "stalled?kind=task"]
-        paths += ["kinds/task/entities?phase=running", "entity/history?kind=task&id=a"]
         answers = [await client.get(path) for path in paths]
+    async with site(url) as own, listening(own.port) as stream:
+        await stream.event()
+        published.change("a", "completed")
+        assert (await stream.event()).data["phase"] == "completed"
+    redis_client.execute_command("ACL", "SETUSER", "viewer", *rules_of("producer"))
+    async with acting(url) as client:
+        sent = await client.post("updates", json=PENDING)
+        removed = await client.post("remove", json={"kind": "task", "ids": ["a"]})
     redis_client.acl_deluser("viewer")
+    assert (sent.status_code, removed.status_code) == (202, 202)
     assert [each.status_code for each in answers] == [200] * len(paths)
+
+
+def rules_of(name: str) -> list[str]:
+    """Return what a user of `config/users.acl` may."""
+    lines = default_file("users.acl").read_text().splitlines()
+    [line] = [line for line in lines if line.startswith(f"user {name} ")]
+    return re.findall(r"\([^)]*\)|\S+", line.partition("-OF-")[2].partition(" ")[2])
