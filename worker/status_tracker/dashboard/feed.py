@@ -64,6 +64,8 @@ class Chunk:
 
     def __init__(self, events: list[Told]) -> None:
         self.events = events
+        self.places: list[Place] = places_in(events[-1].token)
+        """Where one stands after them."""
 
     @cached_property
     def sse(self) -> bytes:
@@ -138,9 +140,14 @@ class Feed:
             raise ValueError("after: it is no token of this deployment")
         if not _reaches(own, base) or not _reaches(places_in(self.head), own):
             return None
+        before, chunks = base, []
+        for chunk in reversed(self._chunks):  # mostly a place is near the end
+            if _reaches(own, chunk.places):
+                before = chunk.places
+                break
+            chunks.append(chunk)
         found = []
-        before = base
-        for told in (each for chunk in self._chunks for each in chunk.events):
+        for told in (each for chunk in reversed(chunks) for each in chunk.events):
             places = places_in(told.token)
             new = [
                 number
@@ -187,6 +194,9 @@ class Feed:
                 self._gather(reset(after))
             except (UnavailableError, ConfigError) as error:
                 await _pause(error)
+            except Exception:  # or all streams would be silent for ever
+                log.exception("the feed met a bug", extra={"event": "background_ended"})
+                await asyncio.sleep(AGAIN_AFTER)
 
     async def _end(self) -> str:
         while True:

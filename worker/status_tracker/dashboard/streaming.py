@@ -17,6 +17,10 @@ QUIET_FOR = 15.0
 SLOW_AFTER = 10.0
 """Seconds that a reader has to take what it was sent."""
 
+CAUGHT_UP_WITHIN = 60.0
+"""Seconds after which a reader that is still behind is dropped: others wait to catch up, too. It
+comes back with a later place."""
+
 
 class Form(Struct, frozen=True):
     """How a stream is written."""
@@ -88,7 +92,10 @@ class Stream:
         await say(form.hello(token or feed.head))
         if token is not None:
             try:
-                async with aclosing(feed.catch_up(token)) as missed:
+                async with (
+                    asyncio.timeout(CAUGHT_UP_WITHIN),
+                    aclosing(feed.catch_up(token)) as missed,
+                ):
                     async for told in missed:
                         token = told.token
                         await say(form.one(told, None))
