@@ -55,7 +55,7 @@ async def test_entities_are_removed_and_entries_replayed(
 ) -> None:
     """By entries in the streams: what becomes of them is the workers' to decide."""
     data = update(HOSTILE, "pending")
-    published.reject(HOSTILE, "future", data)
+    published.reject(HOSTILE, "future", data.replace(b"{", b'{"trace": 1, ', 1))
     published.reject("other", "malformed", b"{")
     async with acting(server.url) as client:
         removed = await client.post("remove", json={"kind": "task", "ids": [HOSTILE]})

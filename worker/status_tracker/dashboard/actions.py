@@ -7,11 +7,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from status_tracker.client.documents import Rejected
+from status_tracker.client.updates import NAMES
 from status_tracker.dashboard.answers import MOST_SENT, Left, Replayed, Sent, ToRemove, ToReplay
 from status_tracker.dashboard.asking import answer, body, in_time
 from status_tracker.dashboard.problems import ProblemError
 from status_tracker.dashboard.reads import backing_of
 from status_tracker.errors import UpdateError
+
+_KNOWN = {"kind", "id", "phase", *NAMES.values()}
+"""The fields of the wire."""
 
 
 async def updates(request: Request) -> Response:
@@ -70,4 +74,5 @@ def _update_in(rejected: Rejected | None) -> dict[str, Any]:
         raise UpdateError("it holds no update") from None
     if "updatedAt" not in found:
         raise UpdateError("updatedAt: missing")  # an emitter would fill in that of now
-    return found
+    # An emitter refuses what it does not know; workers pass over it.
+    return {name: value for name, value in found.items() if name in _KNOWN}
