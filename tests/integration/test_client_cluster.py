@@ -17,6 +17,7 @@ from status_tracker.keys import Keys, partition_of
 from tests.clusters import ServerCluster
 from tests.command import invoked
 from tests.events import id_in, update
+from tests.integration.dashboard.asking import acting, listening, site
 from tests.line import deployed
 from tests.publishing import Publisher
 from tests.servers import Redis, binaries, wait_until
@@ -237,3 +238,24 @@ def test_a_move_within_a_cluster(
     assert (bridged.code, bridged.out) == (0, "copied: 1 entries\n")
     [(_, fields)] = client.xrange(Keys("moved", "cluster").events(partition_of(id_in(1), 9)))
     assert fields["data"] == update(id_in(1), "running").decode()
+
+
+async def test_all_is_told_over_http(cluster: ServerCluster, published: Publisher) -> None:
+    """Of all nodes, by the URL of one; changes of all partitions, each once."""
+    for each in IDS:
+        published.change(each, "running")
+    async with acting(cluster.url) as client:
+        counts = (await client.get("kinds/task/counts")).json()["counts"]
+        page = (await client.get("kinds/task/entities?phase=running&limit=1000")).json()
+        fleet = (await client.get("fleet")).json()
+        sent = await client.post("remove", json={"kind": "task", "ids": IDS})
+    assert (counts["running"], len(page["entities"]), len(fleet["partitions"])) == (40, 40, 4)
+    assert sent.json() == {"accepted": 40}
+    async with site(cluster.url) as own, listening(own.port) as stream:
+        token = (await stream.event()).token
+        for each in IDS:
+            published.change(each, "completed")
+        assert {(await stream.event()).data["id"] for _ in IDS} == set(IDS)
+        async with listening(own.port, last_event_id=token) as again:
+            await again.event()
+            assert {(await again.event()).data["id"] for _ in IDS} == set(IDS)

@@ -75,7 +75,9 @@ def test_a_phase_is_listed_page_by_page(reader: Any, published: Publisher) -> No
         published.change(f"new-{len(seen)}", "running")
     old = [each for each in seen if each.startswith("t-")]
     assert old == [f"t-{number:02}" for number in range(40)]
-    newest = list(reader.list("task", "running", limit=3).statuses)
+    page = reader.list("task", "running", limit=3)
+    newest = list(page.statuses)
+    assert page.since == {each: reader.task(each).updated_at for each in newest}
     assert newest == sorted(newest, key=lambda each: -reader.task(each).updated_at)
     assert newest[0].startswith("new-")
     assert list(reader.list("task", "cancelled").statuses) == []
@@ -192,6 +194,34 @@ def test_rejected_entries_are_read_page_by_page(
     published.reject("late", "stale")
     [late] = reader.rejected(reason="stale", after=page.after).entries
     assert late.detail == "late is wrong"
+
+
+def test_rejected_entries_are_found_by_what_they_are_called(
+    reader: Any, published: Publisher
+) -> None:
+    """In the layout `cluster` by their partition, too; what is gone is none."""
+    for number in range(8):
+        published.reject(f"t-{number}", "stale")
+    kept = reader.rejected().entries
+    names = [each.entry for each in kept]
+    assert len(set(names)) == 8
+    first, *others = reader.rejected_entries([names[5], names[0]]).values()
+    assert (first, others) == (kept[5], [kept[0]])
+    assert first.at > NOW
+    gone = names[0].replace(names[0].rpartition("/")[2], "1-1")
+    assert reader.rejected_entries([gone]) == {gone: None}
+    for wrong in ("", "x", "9/1-1", "1", f"{names[0]} "):
+        with pytest.raises(ValueError, match="entry: "):
+            reader.rejected_entries([wrong])
+
+
+def test_the_end_of_the_feed(reader: Any, published: Publisher) -> None:
+    """What follows on it is told, and nothing that was before."""
+    published.change("a", "pending")
+    token = reader.feed_end()
+    published.change("a", "running")
+    with closing(reader.changes(after=token)) as changes:
+        assert next(changes).change.phase == "running"
 
 
 def test_newer_rules_are_noticed(reader: Any, published: Publisher) -> None:

@@ -64,6 +64,8 @@ def test_structs_and_mappings_say_the_same() -> None:
         ({"errorMessage": "\udcff"}, None, "no UTF-8 text"),
         ({"errorMessage": {"a": object()}}, None, "object"),
         ({"mesage": "x"}, "mesage", "no such field"),
+        ({"clock": 1}, "clock", "no such field"),
+        ({"attempt": False}, "attempt", "attempt: false"),
     ],
 )
 def test_what_the_rules_refuse_is_named(

@@ -38,6 +38,7 @@ ROOMS = [
     ["monitoring"],
     ["settings", "signals", "embedded", "app"],
     ["testing"],
+    ["dashboard"],
     ["demo"],
     ["cli"],
     ["__main__"],

@@ -76,6 +76,8 @@ def read(reader: StatusReader) -> None:
     rejected = reader.rejected(reason="stale")
     assert_type(rejected, RejectedPage)
     assert_type(rejected.entries, list[Rejected])
+    assert_type(reader.rejected_entries(["1-1"]), dict[str, Rejected | None])
+    assert_type(reader.feed_end(), str)
     assert_type(reader.rules(), Rules)
     assert_type(reader.snapshot("task"), Snapshot)
     for event in reader.changes():

@@ -32,6 +32,8 @@ class Page(Struct, frozen=True):
     """Id → status, in the order that was asked for."""
     after: str | None
     """Where the next page begins; None at the end."""
+    since: dict[str, int]
+    """Id → when it entered the phase, in ms since the epoch."""
 
 
 class Stalled(Struct, frozen=True):
@@ -70,6 +72,13 @@ class Rejected(Struct, frozen=True):
     stream: str
     id: str
     """The entry's ID in that stream."""
+    entry: str
+    """What it is called where it is kept: its ID there, in the layout `cluster` after ``<p>/``."""
+
+    @property
+    def at(self) -> int:
+        """When it was rejected, in ms since the epoch."""
+        return int(self.entry.rpartition("/")[2].partition("-")[0])
 
 
 class Entity(Struct, frozen=True):
@@ -131,8 +140,8 @@ def changes_in(documents: Any) -> list[Change]:
     return found
 
 
-def rejected_in(fields: Mapping[bytes, bytes]) -> Rejected:
-    """Return an entry of the rejected stream."""
+def rejected_in(entry: str, fields: Mapping[bytes, bytes]) -> Rejected:
+    """Return an entry of the rejected stream, by its name."""
 
     def text(name: bytes) -> str:
         return fields.get(name, b"").decode(errors="backslashreplace")
@@ -143,6 +152,7 @@ def rejected_in(fields: Mapping[bytes, bytes]) -> Rejected:
         data=fields.get(b"data", b""),
         stream=text(b"stream"),
         id=text(b"id"),
+        entry=entry,
     )
 
 

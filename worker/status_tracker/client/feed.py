@@ -6,7 +6,7 @@ only the number tells whether entries after the place were trimmed, or the strea
 
 import base64
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -37,6 +37,8 @@ waits for an answer: redis-py's timeouts know nothing of it."""
 
 AGAIN_AFTER = 0.2
 """Seconds until a feed that cannot be followed is tried again."""
+
+NOT_OF_IT = "after: it is no token of this deployment"
 
 _GONE = re.compile("(ERR )?no such key")
 
@@ -78,21 +80,30 @@ _encode_places = msgspec.msgpack.Encoder().encode
 _decode_places = msgspec.msgpack.Decoder(list[Place]).decode
 
 
-def token_of(places: Places) -> str:
-    """Return places as text, in the order of their streams."""
-    return base64.urlsafe_b64encode(_encode_places(list(places.values()))).decode().rstrip("=")
+def token_of(places: Iterable[Place]) -> str:
+    """Return the places in all streams as text, in the order of the streams."""
+    return base64.urlsafe_b64encode(_encode_places(list(places))).decode().rstrip("=")
 
 
 def places_of(token: str, streams: Sequence[str]) -> Places:
     """Return what a token says; raises ValueError where it is none of this deployment."""
+    places = places_in(token)
+    if len(places) != len(streams):
+        raise ValueError(NOT_OF_IT)
+    return dict(zip(streams, places, strict=True))
+
+
+def places_in(token: str) -> list[Place]:
+    """Return the place in each stream; raises ValueError for what is no token."""
     try:
         padded = token + "=" * (-len(token) % 4)
-        places = _decode_places(base64.urlsafe_b64decode(padded.encode()))
+        # Strictly: others write a token out again as it came.
+        places = _decode_places(base64.b64decode(padded.encode(), altchars=b"-_", validate=True))
         for place in places:
             id_parts(place.id)
-        return dict(zip(streams, places, strict=True))
     except (ValueError, msgspec.MsgspecError):
-        raise ValueError("after: it is no token of this deployment") from None
+        raise ValueError(NOT_OF_IT) from None
+    return places
 
 
 def id_parts(entry_id: str) -> tuple[int, int]:

@@ -4,7 +4,14 @@ from collections.abc import AsyncGenerator, Generator, Iterable
 from typing import Self
 
 from status_tracker.client.async_shell import AsyncShell, AsyncSource
-from status_tracker.client.documents import Found, Page, RejectedPage, Snapshot, StalledPage
+from status_tracker.client.documents import (
+    Found,
+    Page,
+    Rejected,
+    RejectedPage,
+    Snapshot,
+    StalledPage,
+)
 from status_tracker.client.reading import Reading
 from status_tracker.client.site import Site
 from status_tracker.client.sync_shell import Source, SyncShell
@@ -106,6 +113,10 @@ class StatusReader:
         """Return entries that were not applied, the oldest first; `after` begins the next page."""
         return self._shell.run(self._reading.rejected(reason=reason, limit=limit, after=after))
 
+    def rejected_entries(self, entries: Iterable[str]) -> dict[str, Rejected | None]:
+        """Return entries that were not applied by what they are called; None where one is gone."""
+        return self._shell.run(self._reading.rejected_entries(entries))
+
     def rules(self) -> Rules:
         """Return the rules in force."""
         return self._shell.run(self._reading.rules())
@@ -113,6 +124,10 @@ class StatusReader:
     def snapshot(self, kind: str) -> Snapshot:
         """Return all entities of a kind, and the token with which `changes` keeps them up."""
         return self._shell.run(self._reading.snapshot(kind))
+
+    def feed_end(self) -> str:
+        """Return the token of where the feed ends now, for `changes(after=token)`."""
+        return self._shell.run(self._reading.feed_end())
 
     def changes(self, after: str | None = None) -> Generator[FeedEvent, None, None]:
         """Yield what changes, without an end, from a token on, or else from when it is begun.
@@ -222,6 +237,10 @@ class AsyncStatusReader:
         reading = self._reading.rejected(reason=reason, limit=limit, after=after)
         return await self._shell.run(reading)
 
+    async def rejected_entries(self, entries: Iterable[str]) -> dict[str, Rejected | None]:
+        """Return entries that were not applied; see `StatusReader.rejected_entries`."""
+        return await self._shell.run(self._reading.rejected_entries(entries))
+
     async def rules(self) -> Rules:
         """Return the rules in force."""
         return await self._shell.run(self._reading.rules())
@@ -229,6 +248,10 @@ class AsyncStatusReader:
     async def snapshot(self, kind: str) -> Snapshot:
         """Return all entities of a kind, and the token with which `changes` keeps them up."""
         return await self._shell.run(self._reading.snapshot(kind))
+
+    async def feed_end(self) -> str:
+        """Return the token of where the feed ends now; see `StatusReader.feed_end`."""
+        return await self._shell.run(self._reading.feed_end())
 
     async def changes(self, after: str | None = None) -> AsyncGenerator[FeedEvent, None]:
         """Yield what changes, without an end; see `StatusReader.changes`."""

@@ -1,8 +1,9 @@
 """The logic of a reader: what dashboards ask. It writes nothing."""
 
 import heapq
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from status_tracker.client.documents import (
@@ -48,6 +49,8 @@ SNAPSHOT_AT_ONCE = 2_000
 
 REJECTED_AT_ONCE = 200
 """Each may be as large as an update."""
+
+_entry_name = re.compile(r"(\d+/)?(\d{1,20}-\d{1,20})").fullmatch
 
 
 class _Listed(NamedTuple):
@@ -117,7 +120,8 @@ class Reading:
         statuses = yield from self.get_many(kind, [each.id for each in members])
         # Who left the phase meanwhile is not in it.
         there = {each: at for each, at in statuses.items() if at is not None and at.phase == phase}
-        return Page(there, after)
+        since = {each.id: int(each.member[0]) for each in members if each.id in there}
+        return Page(there, after, since)
 
     def stalled(
         self, kind: str, *, newest: bool, limit: int, after: str | None
@@ -204,15 +208,36 @@ class Reading:
         """Return entries that were not applied, the oldest first."""
         deployment = yield from self._site.get()
         _check_limit(limit)
-        streams = _once(own.rejected for own in _all_own(deployment))
-        places = places_of(after, streams) if after else dict.fromkeys(streams, BEGINNING)
+        streams = rejected_streams(deployment)
+        places = places_of(after, list(streams)) if after else dict.fromkeys(streams, BEGINNING)
         entries: list[Rejected] = []
         while len(entries) < limit:
             pages = yield from self._rejected_after(places)
-            entries += _take(pages, places, reason, limit - len(entries))
+            entries += _take(pages, streams, places, reason, limit - len(entries))
             if all(len(page) < REJECTED_AT_ONCE for page in pages.values()):
                 break
-        return RejectedPage(entries, token_of(places))
+        return RejectedPage(entries, token_of(places.values()))
+
+    def rejected_entries(self, names: Iterable[str]) -> Operation[dict[str, Rejected | None]]:
+        """Return entries that were not applied by their names; None for what is not kept."""
+        prefixes = {
+            prefix: stream
+            for stream, prefix in rejected_streams((yield from self._site.get())).items()
+        }
+        wanted: dict[str, Command] = {}
+        for name in names:
+            prefix, entry_id = split_name(name)
+            if prefix not in prefixes or entry_id is None:
+                example = f"{next(iter(prefixes))}1700000000000-0"
+                raise ValueError(f"entry: {name}; write one as {example}")
+            wanted[name] = ("XRANGE", prefixes[prefix], entry_id, entry_id)
+        pages = yield from asked_all(list(wanted.values()), self._within)
+        return {
+            name: rejected_in(name, dict(zip(page[0][1][::2], page[0][1][1::2], strict=True)))
+            if page
+            else None
+            for name, page in zip(wanted, pages, strict=True)
+        }
 
     def _rejected_after(self, places: Places) -> Operation[dict[str, list[Any]]]:
         commands: list[Command] = [
@@ -252,12 +277,16 @@ class Reading:
                     ids = [_text(name) for _, name in members]
                     statuses |= yield from self.get_many(kind, ids)
         there = {each: status for each, status in statuses.items() if status is not None}
-        return Snapshot(there, token_of(places))
+        return Snapshot(there, token_of(places.values()))
 
     def feed(self) -> Operation[list[str]]:
         """Return the streams of the change feed."""
         deployment = yield from self._site.get()
         return _once(own.changes for own in _all_own(deployment))
+
+    def feed_end(self) -> Operation[str]:
+        """Return the token of where the change feed ends now."""
+        return token_of((yield from self.feed_ends()).values())
 
     def feed_ends(self, within: float | None = None) -> Operation[Places]:
         """Return where the change feed ends now."""
@@ -313,6 +342,20 @@ def _all_own(deployment: Deployment) -> list[PartitionKeys]:
     return [deployment.keys.partition(number) for number in range(count)]
 
 
+def rejected_streams(deployment: Deployment) -> dict[str, str]:
+    """Return each stream of rejected entries, and what stands before an ID in their names."""
+    if deployment.keys.layout == "single":
+        return {deployment.keys.partition(0).rejected: ""}
+    numbers = range(deployment.partitions)
+    return {deployment.keys.partition(number).rejected: f"{number}/" for number in numbers}
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """Return what stands before the ID in the name of a rejected entry, and the ID."""
+    found = _entry_name(name)
+    return (found[1] or "", found[2]) if found else ("", None)
+
+
 def _once(streams: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(streams))
 
@@ -322,7 +365,11 @@ def _text(name: bytes) -> str:
 
 
 def _take(
-    pages: dict[str, list[Any]], places: Places, reason: str | None, most: int
+    pages: dict[str, list[Any]],
+    names: Mapping[str, str],
+    places: Places,
+    reason: str | None,
+    most: int,
 ) -> list[Rejected]:
     """Take entries of all streams in the order of their IDs, and move the places on."""
     found: list[Rejected] = []
@@ -341,7 +388,8 @@ def _take(
         if len(found) == most or (open_ends and at > min(open_ends)):
             break
         places[stream] = Place(f"{at[0]}-{at[1]}", 0)
-        entry = rejected_in(dict(zip(values[::2], values[1::2], strict=True)))
+        name = f"{names[stream]}{at[0]}-{at[1]}"
+        entry = rejected_in(name, dict(zip(values[::2], values[1::2], strict=True)))
         if reason in (None, entry.reason):
             found.append(entry)
     return found

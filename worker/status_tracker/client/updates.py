@@ -28,6 +28,8 @@ NAMES = {
 }
 """What may be said besides kind, id and phase → how it is called on the wire."""
 
+_FLAGS = ("restart", "force")
+
 _WIRE = {**NAMES, **{wire: wire for wire in NAMES.values()}}
 
 SET_BACK = 30_000_000
@@ -109,7 +111,7 @@ def fields_of(
             raise UpdateError(f"{name}: no such field; there are {', '.join(NAMES)}", name)
         if wire == "updatedAt":
             at = value
-        elif value is not None and value is not False:
+        elif value is not None and not (value is False and wire in _FLAGS):
             fields[wire] = value
     fields["updatedAt"] = at or clock()
     return fields
@@ -122,6 +124,8 @@ def fields_from(update: Update | Mapping[str, Any], *, clock: Clock = process_cl
         kind = str(update.__struct_config__.tag)
         return fields_of(kind, update.id, update.phase, clock=clock, **others)
     others = dict(update)
+    for name in others.keys() - _WIRE.keys() - {"kind", "id", "phase"}:
+        raise UpdateError(f"{name}: no such field; there are {', '.join(NAMES)}", name)
     try:
         named = others.pop("kind"), others.pop("id"), others.pop("phase")
         return fields_of(*named, clock=clock, **others)

@@ -88,7 +88,7 @@ class Changes:
         self._told[event.stream] = event.place
         what = event.what
         change = what if isinstance(what, Change) else None
-        return FeedEvent(what.kind, what.id, change, token_of(self._told))
+        return FeedEvent(what.kind, what.id, change, token_of(self._told.values()))
 
 
 class _Look:

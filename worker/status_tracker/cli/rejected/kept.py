@@ -1,7 +1,6 @@
 """The entries that were rejected, as they are kept; and which of them are meant."""
 
 import heapq
-import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import Any
@@ -15,6 +14,7 @@ from status_tracker.cli.outcomes import server_time
 from status_tracker.client.documents import Rejected, entity_in, rejected_in
 from status_tracker.client.feed import id_parts
 from status_tracker.client.operations import asked, asked_all
+from status_tracker.client.reading import rejected_streams, split_name
 from status_tracker.client.site import Site
 from status_tracker.client.sync_shell import SyncShell
 from status_tracker.metadata import Deployment
@@ -105,13 +105,9 @@ class Rejections:
     def __init__(self, settings: Settings) -> None:
         self.shell: SyncShell = SyncShell(settings)
         self.deployment: Deployment = self.shell.run(Site(settings.prefix, TRIED_FOR).get())
-        numbers = range(self.deployment.partitions)
-        if self.deployment.keys.layout == "single":
-            self._streams = {"": self.deployment.keys.partition(0).rejected}
-        else:
-            self._streams = {
-                f"{number}/": self.deployment.keys.partition(number).rejected for number in numbers
-            }
+        self._streams = {
+            prefix: stream for stream, prefix in rejected_streams(self.deployment).items()
+        }
 
     def __enter__(self) -> "Rejections":
         return self
@@ -144,8 +140,8 @@ class Rejections:
         return sum(self.shell.run(asked_all(list(commands), TRIED_FOR)))
 
     def _check(self, name: str) -> None:
-        prefix, entry_id = re.match(r"(\d+/)?(.*)", name, re.DOTALL).groups(default="")  # type: ignore[union-attr]
-        if prefix not in self._streams or not re.fullmatch(r"\d{1,20}-\d{1,20}", entry_id):
+        prefix, entry_id = split_name(name)
+        if prefix not in self._streams or entry_id is None:
             example = f"{next(iter(self._streams))}1700000000000-0"
             raise click.UsageError(
                 f"{name}: no such entry; write one as list --each does: {example}"
@@ -164,9 +160,10 @@ class Rejections:
         while True:
             page = self.shell.run(asked(("XRANGE", key, first, last, "COUNT", PAGE), TRIED_FOR))
             for entry_id, values in page:
-                rejected = rejected_in(dict(zip(values[::2], values[1::2], strict=True)))
-                entity = entity_in(rejected.data)
                 own = entry_id.decode()
+                fields = dict(zip(values[::2], values[1::2], strict=True))
+                rejected = rejected_in(prefix + own, fields)
+                entity = entity_in(rejected.data)
                 yield Kept(prefix + own, key, own, rejected, entity.kind, entity.id)
             if len(page) < PAGE:
                 return

@@ -216,7 +216,8 @@ async def _last_rejected(client: Client, stream: str, count: int, size: int) -> 
         most = min(REJECTED_AT_ONCE, count - len(entries))
         [page] = await ask(client, [("XREVRANGE", stream, last, "-", "COUNT", most)])
         for entry_id, values in page:
-            rejected = rejected_in(dict(zip(values[::2], values[1::2], strict=True)))
+            fields = dict(zip(values[::2], values[1::2], strict=True))
+            rejected = rejected_in(decoded(entry_id), fields)
             size -= len(rejected.data)
             at = int(entry_id.partition(b"-")[0])
             entries.append(Rejection(at, rejected, entity_in(rejected.data)))

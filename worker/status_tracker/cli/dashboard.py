@@ -1,0 +1,93 @@
+"""`status-tracker dashboard`: the deployment over HTTP."""
+
+import asyncio
+import ipaddress
+import os
+
+import click
+
+from status_tracker.cli.connect import connection_options
+from status_tracker.cli.exit_codes import EPILOG
+from status_tracker.errors import ConfigError
+from status_tracker.settings import Settings
+from status_tracker.signals import stop_signals
+
+NAMES_HERE = ("localhost", "127.0.0.1", "[::1]")
+
+
+@click.command("dashboard", epilog=EPILOG)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8380,
+    show_default=True,
+    help="The port to listen at; 0 for a free one.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option(
+    "--auth",
+    metavar="HOW",
+    help="Who may ask: bearer:file:PATH, bearer:env:NAME, basic:file:PATH, basic:env:NAME (with "
+    "USER:PASSWORD there), or proxy:HEADER:ADDRESS[,ADDRESS]. Needed for any address but a "
+    "loopback one.",
+)
+@click.option("--allow-actions", is_flag=True, help="Also send, replay and remove; needs --auth.")
+@click.option(
+    "--cors-origin",
+    "origins",
+    metavar="ORIGIN",
+    multiple=True,
+    help="Pages elsewhere that may ask.",
+)
+@connection_options
+def command(
+    *,
+    settings: Settings,
+    port: int,
+    host: str,
+    auth: str | None,
+    allow_actions: bool,
+    origins: tuple[str, ...],
+) -> None:
+    """Serve the HTTP API until Ctrl-C: statuses, changes as they come, the fleet.
+
+    It listens at a loopback address and only reads, unless told otherwise.
+
+    Example: status-tracker dashboard --port 8380
+    """
+    is_open = not _is_loopback(host)
+    if auth is None and (is_open or allow_actions):
+        option = f"--host {host}" if is_open else "--allow-actions"
+        raise click.UsageError(f"{option}: give --auth, too: who may ask?")
+    try:
+        from status_tracker.dashboard import create_app  # noqa: PLC0415 - it needs the extra
+        from status_tracker.dashboard.auth import parse_auth  # noqa: PLC0415
+        from status_tracker.dashboard.serving import listen, serve  # noqa: PLC0415
+    except ImportError:
+        raise ConfigError(
+            "the dashboard is not installed: pip install 'status-tracker[dashboard]'"
+        ) from None
+    who = None if auth is None else parse_auth(auth, os.environ)
+    with stop_signals() as signals, listen(host, port) as own:
+        address, actual = own.getsockname()[:2]
+        name = f"[{address}]" if ":" in address else address
+
+        async def run() -> None:
+            app = create_app(
+                settings,
+                auth=who,
+                allow_actions=allow_actions,
+                hosts=(*NAMES_HERE, name) if who is None else None,
+                origins=origins,
+            )
+            click.echo(f"http://{name}:{actual}/api/v1/openapi.json", err=True)
+            await serve(app, own, signals)
+
+        asyncio.run(run())
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

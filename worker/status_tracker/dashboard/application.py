@@ -1,0 +1,112 @@
+"""The ASGI application: its routes, and what stands around them."""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from status_tracker.dashboard import actions, reads
+from status_tracker.dashboard.answers import Query
+from status_tracker.dashboard.asking import in_time, query, tagged
+from status_tracker.dashboard.auth import Auth
+from status_tracker.dashboard.deployment import Backing
+from status_tracker.dashboard.guard import Boundary, Guard, Policy
+from status_tracker.dashboard.openapi import document
+from status_tracker.dashboard.problems import respond
+from status_tracker.settings import Settings, load_settings
+
+API = "/api/v1"
+
+READS = {
+    "/kinds": reads.kinds,
+    "/kinds/{kind}/counts": reads.counts,
+    "/kinds/{kind}/entities": reads.entities,
+    "/entity": reads.entity,
+    "/entity/history": reads.history,
+    "/entity/wait": reads.wait,
+    "/rejected": reads.rejected,
+    "/fleet": reads.fleet,
+    "/stalled": reads.stalled,
+}
+ACTIONS = {
+    "/updates": actions.updates,
+    "/rejected/replay": actions.replay,
+    "/remove": actions.remove,
+}
+
+
+def create_app(
+    source: str | Settings,
+    *,
+    prefix: str | None = None,
+    auth: Auth | None = None,
+    allow_actions: bool = False,
+    hosts: Collection[str] | None = None,
+    origins: Sequence[str] = (),
+) -> Starlette:
+    """Return the HTTP API of a deployment, by its URL or settings; it can be mounted anywhere.
+
+    It connects when it is first asked. Without `allow_actions`, which ask for `auth`, it only
+    reads. `hosts` are the names by which it may be called (None: any), `origins` those of pages
+    elsewhere that may ask. Where it is mounted, give the application around it this one's lifespan,
+    `app.router.lifespan_context`, so that its connections are closed. Raises ValueError for actions
+    without auth, and `ConfigError` for a URL that cannot be.
+    """
+    if allow_actions and auth is None:
+        raise ValueError("allow_actions: whoever may act has to say who it is: give auth, too")
+    if isinstance(source, str):
+        source = load_settings(None, options={"redis_url": source})
+    if prefix is not None:
+        source = msgspec.structs.replace(source, prefix=prefix)
+    backing = Backing(source)
+
+    async def openapi(request: Request) -> Response:
+        query(request, Query)
+        rules = await in_time(backing.reader.rules())
+        challenge = auth.challenge if auth else None
+        found = document(
+            rules, actions=allow_actions, challenge=challenge, has_auth=auth is not None
+        )
+        return tagged(request, found)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await backing.close()
+
+    routes: list[BaseRoute] = [Route(API + path, each) for path, each in READS.items()]
+    routes += [Route(f"{API}/changes", reads.Changes(), methods=["GET"])]
+    routes += [Route(f"{API}/openapi.json", openapi)]
+    if allow_actions:
+        routes += [Route(API + path, each, methods=["POST"]) for path, each in ACTIONS.items()]
+    allowed = frozenset(origins)
+    policy = Policy(auth, None if hosts is None else frozenset(hosts), allowed)
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type", "If-None-Match", "Last-Event-ID"],
+        expose_headers=["ETag", "Retry-After"],
+    )
+    app = Starlette(
+        routes=routes,
+        middleware=[
+            # Outside, so that a page elsewhere can read what went wrong, too.
+            *([cors] if origins else []),
+            Middleware(Boundary, origins=allowed),
+            Middleware(Guard, policy=policy),
+        ],
+        exception_handlers={HTTPException: respond},
+        lifespan=lifespan,
+    )
+    app.state.backing = backing
+    return app
