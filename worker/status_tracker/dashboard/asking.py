@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from status_tracker.dashboard.answers import Query
-from status_tracker.dashboard.problems import ProblemError
+from status_tracker.dashboard.problems import ProblemError, refusals
 
 Q = TypeVar("Q", bound=Query)
 T = TypeVar("T")
@@ -71,8 +71,9 @@ def _field(message: str) -> str | None:
 
 async def in_time(work: Awaitable[T]) -> T:
     """Return what the deployment answers; raises TimeoutError where that takes too long."""
-    async with asyncio.timeout(ANSWERED_WITHIN):
-        return await work
+    with refusals():
+        async with asyncio.timeout(ANSWERED_WITHIN):
+            return await work
 
 
 def answer(content: Any, status: int = 200) -> Response:

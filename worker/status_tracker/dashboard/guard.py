@@ -1,5 +1,6 @@
 """What every request passes: who asks, from where, and what no answer may lack or show."""
 
+import logging
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
@@ -10,6 +11,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from status_tracker.dashboard.auth import Auth
 from status_tracker.dashboard.problems import ProblemError, problem_of
+from status_tracker.engine.notices import Notice
+from status_tracker.errors import ConfigError, UnavailableError
+from status_tracker.text import escaped
+
+log: logging.Logger = logging.getLogger(__name__)
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -41,6 +47,7 @@ class Boundary:
     def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
         self._app = app
         self._headers = dict(HEADERS)
+        self._unanswered = Notice()  # there may be many a second
         if origins:
             self._headers["Cross-Origin-Resource-Policy"] = "cross-origin"
 
@@ -63,9 +70,18 @@ class Boundary:
         try:
             await self._app(scope, receive, guarded)
         except Exception as error:  # noqa: BLE001 - no traceback leaves it
-            answer = problem_of(error).response()
+            problem = problem_of(error)
+            self._log(error, is_bug=problem.status == 500)
             if not started:
-                await answer(scope, receive, guarded)
+                await problem.response()(scope, receive, guarded)
+
+    def _log(self, error: Exception, *, is_bug: bool) -> None:
+        if is_bug:
+            log.error("a request met a bug", exc_info=error, extra={"event": "request_failed"})
+        elif isinstance(error, UnavailableError | ConfigError | TimeoutError):
+            self._unanswered.add([escaped(str(error)) or "the server did not answer in time"])
+            for why, count in self._unanswered.take().items():
+                log.warning("%s", why, extra={"event": "requests_unanswered", "count": count})
 
 
 class Guard:

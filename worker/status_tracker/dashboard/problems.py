@@ -3,7 +3,8 @@
 No Redis URL, no key of the server's and no traceback is in an answer; the log has them.
 """
 
-import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -13,16 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from status_tracker.dashboard.answers import Problem
-from status_tracker.engine.notices import Notice
 from status_tracker.errors import BacklogError, ConfigError, UnavailableError, UpdateError
 from status_tracker.text import escaped
 
-log: logging.Logger = logging.getLogger(__name__)
-
 AGAIN_AFTER = "1"
 """Seconds."""
-
-_unanswered = Notice()
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -65,6 +61,17 @@ def later(detail: str, status: int = 503) -> ProblemError:
     return ProblemError(status, detail, headers={"Retry-After": AGAIN_AFTER})
 
 
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Take what the reader refuses, naming the parameter first, for a wrong request."""
+    try:
+        yield
+    except UpdateError:
+        raise
+    except ValueError as error:
+        raise ProblemError(400, str(error), field=str(error).partition(":")[0]) from None
+
+
 def problem_of(error: Exception) -> ProblemError:
     """Return what is said of an error; of one that should not have been, that it was logged."""
     match error:
@@ -74,27 +81,15 @@ def problem_of(error: Exception) -> ProblemError:
             return ProblemError(status, HTTPStatus(status).description, headers=dict(headers or {}))
         case UpdateError(field=field):
             return ProblemError(422, str(error), field=field)
-        case ValueError():
-            return ProblemError(400, str(error), field=str(error).partition(":")[0])
         case BacklogError():
             return later("the workers are too far behind")
         case UnavailableError():
-            _say(error)
             return later("the Redis server cannot be used now")
         case ConfigError():
-            _say(error)
             return later("there is no deployment that could be read; the log says why")
         case TimeoutError():
             return later("the Redis server did not answer in time")
-    log.error("a request met a bug", exc_info=error, extra={"event": "request_failed"})
     return ProblemError(500, "this is a bug; the log has more")
-
-
-def _say(error: Exception) -> None:
-    """Log why requests are not answered, which may be many a second, once a minute."""
-    _unanswered.add([escaped(str(error))])
-    for why, count in _unanswered.take().items():
-        log.warning("%s", why, extra={"event": "requests_unanswered", "count": count})
 
 
 async def respond(_: Request, error: Exception) -> Response:

@@ -30,7 +30,7 @@ from status_tracker.dashboard.answers import (
 )
 from status_tracker.dashboard.asking import answer, in_time, query, tagged
 from status_tracker.dashboard.deployment import MOST_OPEN, Backing
-from status_tracker.dashboard.problems import ProblemError, later
+from status_tracker.dashboard.problems import ProblemError, later, refusals
 from status_tracker.dashboard.streaming import NDJSON, SSE, Stream
 from status_tracker.lifecycle import Lifecycle
 from status_tracker.text import decoded, listed
@@ -206,7 +206,8 @@ class Changes:
         form = NDJSON if _wants_lines(request.headers.get("accept", "")) else SSE
         await in_time(backing.feed.open())
         if after is not None:
-            backing.feed.since(after)  # is it a token?
+            with refusals():
+                backing.feed.since(after)  # is it a token?
         with backing.open:
             await Stream(backing.feed, form, after, backing.stop)(scope, receive, send)
 
