@@ -27,7 +27,7 @@ from tests.line import deployed, meta_of
 from tests.publishing import Publisher
 from tests.servers import Redis, Server, wait_until
 
-MOVED = "moved"
+MOVED = "status:moved"
 ENTITIES = 30_000
 
 
