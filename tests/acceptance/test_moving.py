@@ -1,6 +1,7 @@
 """A deployment that moves: exported while updates are applied, imported whatever is killed."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -244,3 +245,20 @@ def test_a_full_disk(server: Server, redis_client: Redis, tmp_path: Path) -> Non
     said = f"status-tracker: {file}: cannot be written: File too large\n"
     assert (result.returncode, result.stdout, result.stderr) == (74, "", said)
     assert [each.read_text() for each in tmp_path.iterdir()] == ["older"]
+
+
+def test_what_is_no_file_stays_what_it_is(
+    server: Server, redis_client: Redis, tmp_path: Path
+) -> None:
+    """A pipe is written to: root would otherwise put a file in the place of a device."""
+    Publisher(redis_client).change("a", "pending")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(
+        [*COMMAND, "export", str(pipe), "--redis-url", server.url],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+    ) as exporting:
+        assert json.loads(pipe.read_bytes().splitlines()[-1])["entities"] == 1
+    assert exporting.returncode == 0
+    assert [each.is_fifo() for each in tmp_path.iterdir()] == [True]

@@ -69,21 +69,28 @@ async def _copied(settings: Settings, spool: Spool, bar: Bar) -> tuple[Deploymen
 
 @contextmanager
 def _written(file: Path) -> Iterator[IO[bytes]]:
-    """Open a file that gets its name when it is whole; raises `OutputError`."""
+    """Open a file that gets its name when it is whole; raises `OutputError`.
+
+    What is there and no file, as a pipe or a device, is written as it is, and stays there.
+    """
     if file == STDOUT:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    part = file.with_name(f"{file.name}.part")
+    is_file = file.is_file() or not file.exists()
+    part = file.with_name(f"{file.name}.part") if is_file else file
     try:
         with part.open("wb") as output:
             yield output
             output.flush()
-            os.fsync(output.fileno())
-        part.replace(file)
+            if is_file:
+                os.fsync(output.fileno())
+        if is_file:
+            part.replace(file)
     except BaseException as error:
-        with suppress(OSError):
-            part.unlink()
+        if is_file:
+            with suppress(OSError):
+                part.unlink()
         if isinstance(error, OSError):
             raise OutputError(f"{file}: cannot be written: {error.strerror}") from None
         raise
