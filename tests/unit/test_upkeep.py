@@ -64,8 +64,8 @@ def test_trimming_looks_by_its_own_time() -> None:
     assert policies(RULES, "20s")["trimming"].pause == 2
 
 
-def test_an_entity_is_on_the_agenda_once() -> None:
-    """At the earliest time that was asked for first; who was taken may come again."""
+def test_an_entity_is_looked_at_at_the_earliest_of_its_times() -> None:
+    """What is asked for later is soon enough then; who was taken may come again."""
     agenda, one, other = Agenda(), Entity(0, "task", "a"), Entity(1, "task", "b")
 
     agenda.add(5, one)
@@ -77,3 +77,9 @@ def test_an_entity_is_on_the_agenda_once() -> None:
     agenda.add(9, one)
     assert agenda.take(9, 0) == []
     assert agenda.take(9, 10) == [one]
+    for _ in range(3):
+        agenda.add(9, one)
+        agenda.add(7, one)
+        assert agenda.take(8, 10) == [one]
+    assert agenda.take(9, 10) == [one]
+    assert agenda.take(99, 10) == []

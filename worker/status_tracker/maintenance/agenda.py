@@ -1,4 +1,4 @@
-"""Who is to be looked at when, each once."""
+"""Who is to be looked at when."""
 
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -17,18 +17,24 @@ class Agenda:
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, Entity]] = []
-        self._there: set[Entity] = set()
+        # All times of an entity in it, the earliest last.
+        self._times: dict[Entity, list[float]] = {}
 
     def add(self, at: float, entity: Entity) -> None:
-        """Have an entity looked at, unless it is to be anyway: then it is soon enough."""
-        if entity not in self._there:
-            self._there.add(entity)
+        """Have an entity looked at, unless it is to be earlier: then more is known."""
+        times = self._times.setdefault(entity, [])
+        if not times or at < times[-1]:
+            times.append(at)
             heappush(self._heap, (at, entity))
 
     def take(self, now: float, most: int) -> list[Entity]:
-        """Return those whose time has come, and forget them."""
-        found: list[Entity] = []
+        """Return those whose time has come, each once, and forget these times."""
+        found: dict[Entity, None] = {}
         while self._heap and self._heap[0][0] <= now and len(found) < most:
-            found.append(heappop(self._heap)[1])
-        self._there.difference_update(found)
-        return found
+            _, entity = heappop(self._heap)
+            found[entity] = None
+            times = self._times[entity]
+            times.pop()
+            if not times:
+                del self._times[entity]
+        return list(found)
