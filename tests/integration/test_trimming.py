@@ -65,6 +65,15 @@ async def test_what_is_old_goes(one: Owner, redis_client: Redis) -> None:
     assert redis_client.exists(f"status:task:{TASK}")
 
 
+async def test_what_grows_old_meanwhile_is_left_to_the_next_look(
+    one: Owner, redis_client: Redis
+) -> None:
+    """Or it would look again and again while updates come; only a backlog of old ones is no end."""
+    policy = trimming(one)
+    assert await policy.look(T0 + 200 * SECOND) is False
+    assert first(redis_client) == 140
+
+
 async def test_what_is_unread_stays(one: Owner, redis_client: Redis) -> None:
     """However old it is, while its worker is away; another one may trim meanwhile."""
     for second in range(300, 400):

@@ -7,7 +7,8 @@
 -- ARGV[3] held           ms: what other groups have not read, or not acknowledged, is kept unless it came before
 -- ARGV[4] most           entries that are taken away at once, about
 --
--- Returns how many were taken away, and the name of a group that old entries are kept for, or ''.
+-- Returns how many were taken away, which are all where they are fewer than half of the most; and the name of
+-- a group that old entries are kept for, or ''.
 
 local partition, events, group_name, before, held = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3]
 
@@ -56,5 +57,5 @@ end
 -- Whole nodes of the stream first, for these cost little. What is left of a node then is at most a hundred
 -- entries, unless the server is told to make larger ones.
 local trimmed = redis.call('XTRIM', events, 'MINID', '~', first_kept, 'LIMIT', ARGV[4])
-if trimmed == 0 then trimmed = redis.call('XTRIM', events, 'MINID', first_kept) end
+if trimmed < ARGV[4] / 2 then trimmed = trimmed + redis.call('XTRIM', events, 'MINID', first_kept) end
 return {trimmed, lagging}

@@ -67,7 +67,8 @@ class Trimming:
                 held=now - self._group_retention,
                 most=AT_ONCE,
             )
-            more = more or found.entries > 0
+            # Entries grow old all the time: the few of a pause are left to the next look.
+            more = more or found.entries >= AT_ONCE / 2
             self._tally.trimmed += found.entries
             if found.lagging:
                 self._lagging.add([f"{found.lagging} of {own.events}"])
