@@ -160,6 +160,23 @@ async def test_two_owners_at_once(one: Owner, owner: MakeOwner, redis_client: Re
     assert not redis_client.exists(f"status:task:{TASK}")
 
 
+async def test_a_stream_that_refuses_holds_up_no_other(
+    owner: MakeOwner, redis_client: Redis
+) -> None:
+    """What was added to the others is known: it is not added again and again."""
+    one = owner(RULES, 0, 1)
+    await one.attach()
+    await one.say(T0, TASK, *DONE)
+    await one.say(T0, id_in(1), *DONE)
+    redis_client.rename("status:events:{1}", "away")
+    redis_client.set("status:events:{1}", "text")
+    policy = retention(one)
+    for _ in range(3):
+        with suppress(redis.ResponseError):
+            await policy.look(T0 + TIME)
+    assert removals(redis_client) == [[["task", TASK, T0, "completed"]]]
+
+
 @pytest.mark.parametrize("done", [False, True])
 async def test_a_connection_that_is_lost_at_any_command(
     owner: MakeOwner, redis_client: Redis, done: bool

@@ -278,7 +278,7 @@ class BatchBuilder:
 
     def committed(self, batch: Batch) -> None:
         """Let go of the statuses that need not be kept once a batch is committed."""
-        self.heard.note(batch.cursor, batch.effects, batch.removed, batch.marked)
+        self.heard.note(batch.cursor, batch.effects, batch.changes, batch.removed, batch.marked)
         self.cache.remove(batch.removed)
         self.cache.evict(batch.effects, self.batch.effects)
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from status_tracker.engine.statuses import Effects
+from status_tracker.models import Change
 from status_tracker.rules import Rules
 from status_tracker.units import Milliseconds
 
@@ -25,6 +26,8 @@ class Heard:
         self.cursor: str = ""
         """The ID of the last entry whose commit is in all this."""
         self._limits: Mapping[str, Mapping[str, Milliseconds]] = {}
+        # By kind, the phase that ends what is stalled.
+        self._ends: Mapping[str, str | None] = {}
         self._late_by = LATE
         self.is_unsure: bool = False
         """Whether there may be more than is in all this: a batch was closed whose commit is not, or
@@ -44,18 +47,31 @@ class Heard:
         self.again: defaultdict[str, set[str]] = defaultdict(set)
         """By kind: who is to be looked at, for nothing in the index tells of it."""
         self.marks: dict[str, set[str]] | None = None
-        """By kind, who is marked; None until that was read. Then others may be in it, too."""
+        """By kind, who is marked, or may be; None until that was read."""
+        self.doubted: defaultdict[str, set[str]] = defaultdict(set)
+        """By kind, those among them of whom nobody knows whether they are marked."""
+        self.cleared: defaultdict[str, set[str]] | None = None
+        """By kind, whose marks went with a commit while it was read who is marked; else None."""
 
     def attach(self, cursor: str, rules: Rules) -> None:
         """Go on from a cursor: with what is known, where that is where the last commit ended."""
         limits = {kind: each.stalled for kind, each in rules.kinds.items() if each.stalled}
-        if cursor != self.cursor or limits != self._limits:
+        ends = {kind: rules.kinds[kind].on_stalled for kind in limits}
+        if (cursor, limits, ends) != (self.cursor, self._limits, self._ends):
             self.begin_anew()
         self.cursor = cursor
         self.is_unsure = False
-        self._limits = limits
+        self._limits, self._ends = limits, ends
         times = [time for of_kind in limits.values() for time in of_kind.values()]
         self._late_by = min([LATE, *(time // 2 for time in times)])
+
+    def learned(self, marks: dict[str, set[str]]) -> None:
+        """Take in who was marked, as it was read while commits went on."""
+        for kind, ids in (self.cleared or {}).items():
+            gone = marks.get(kind, set()) & ids
+            marks.get(kind, set()).difference_update(gone)
+            self.again[kind] |= gone
+        self.marks = marks
 
     def closed(
         self, effects: Mapping[str, Effects], removed: Iterable[tuple[str, str]]
@@ -80,6 +96,7 @@ class Heard:
         self,
         cursor: str,
         effects: Mapping[str, Effects],
+        changes: Iterable[Change],
         removed: Iterable[tuple[str, str]],
         marked: Mapping[str, Iterable[str]],
     ) -> None:
@@ -92,7 +109,8 @@ class Heard:
             if kind not in effects:
                 continue
             after, late = effects[kind].after, self.late[kind]
-            for entity_id in late.keys() & after.keys():
+            were = late.keys() & after.keys()
+            for entity_id in were:
                 del late[entity_id]
             found = {
                 entity_id: came
@@ -101,10 +119,22 @@ class Heard:
             }
             if found:
                 late |= found
-                self.again[kind] |= found.keys()
+                # Who was late before is looked at anyway, unless another limit holds now.
+                self.again[kind] |= found.keys() - were
+                self.again[kind].update(
+                    each.id for each in changes if each.kind == kind and each.id in found
+                )
+        # By one batch, an entity may enter a phase long ago, and be heard of just now.
+        for each in changes:
+            if each.updated_at < self.horizon and each.phase in self._limits.get(each.kind, ()):
+                self.again[each.kind].add(each.id)
         for kind, entity_id in removed:
             self.late[kind].pop(entity_id, None)
+        if self.cleared is not None:
+            for kind, ids in marked.items():
+                self.cleared[kind].update(ids)
         if self.marks is not None:
             for kind, ids in marked.items():
                 self.marks.get(kind, set()).difference_update(ids)
+                self.doubted[kind].difference_update(ids)
                 self.again[kind].update(ids)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from status_tracker.client.documents import status_in
 from status_tracker.connection.client import Client
 from status_tracker.keys import PartitionKeys
+from status_tracker.lua.page import BEGINNING, Place, page
 from status_tracker.metadata import Deployment
 from status_tracker.models import Status
 from status_tracker.text import decoded
@@ -31,21 +32,31 @@ def shares(deployment: Deployment, numbers: Iterable[int]) -> list[Share]:
     return [Share(deployment.keys.partition(min(group)), group) for group in groups]
 
 
-async def members(
-    client: Client, key: str, *, rank: int = 0, until: float
-) -> AsyncIterator[list[tuple[str, float]]]:
-    """Yield ids with their scores, from a rank on, up to a score; the last page is not full.
+class Page(NamedTuple):
+    """Some members of a set."""
 
-    Who leaves the set meanwhile moves others to a smaller rank, so some may be missing.
+    members: list[tuple[str, float]]
+    """Ids with their scores."""
+    last: Place
+    """Where it ends."""
+
+
+async def pages(
+    client: Client, key: str, *, after: Place = BEGINNING, until: float
+) -> AsyncIterator[Page]:
+    """Yield all that stand behind a place, up to a score; the last page is not full.
+
+    Whoever leaves meanwhile, of those that stay nobody is passed over.
     """
     while True:
-        flat = await client.execute("ZRANGE", key, rank, rank + PAGE - 1, "WITHSCORES")
-        found = zip(map(decoded, flat[::2]), map(float, flat[1::2]), strict=True)
-        page = [(entity_id, score) for entity_id, score in found if score <= until]
-        yield page
-        if len(page) < PAGE:
+        found = await page(client, key, after=after, count=PAGE)
+        within = [(member, score) for member, score in found if score <= until]
+        if within:
+            member, score = within[-1]
+            after = Place(score, member)
+        yield Page([(decoded(each), score) for each, score in within], after)
+        if len(within) < PAGE:
             return
-        rank += PAGE
 
 
 async def statuses(

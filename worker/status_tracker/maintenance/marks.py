@@ -1,12 +1,13 @@
 """Which entities are marked as stalled, as the keys say when a partition is taken over."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from math import inf
 
 from status_tracker.connection.client import Client
 from status_tracker.engine.heard import Heard
 from status_tracker.keys import partition_of
-from status_tracker.maintenance.index import Share, members, statuses
+from status_tracker.maintenance.index import Share, pages, statuses
 from status_tracker.metadata import Deployment
 from status_tracker.models import Status
 
@@ -21,15 +22,27 @@ async def learn(
     unknown = {number: owned[number] for number in share.numbers if owned[number].marks is None}
     if not unknown:
         return
+    for heard in unknown.values():
+        heard.cleared = defaultdict(set)
+    try:
+        await _read(client, deployment, share, unknown)
+    finally:
+        for heard in unknown.values():
+            heard.cleared = None
+
+
+async def _read(
+    client: Client, deployment: Deployment, share: Share, unknown: Mapping[int, Heard]
+) -> None:
     eras = {number: heard.era for number, heard in unknown.items()}
     found: dict[int, dict[str, set[str]]] = {number: {} for number in unknown}
     for kind in deployment.rules.kinds:
         for marks in found.values():
             marks[kind] = set()
-        async for page in members(client, share.own.stalled(kind), until=inf):
+        async for page in pages(client, share.own.stalled(kind), until=inf):
             ours = [
                 (number, entity_id, score)
-                for entity_id, score in page
+                for entity_id, score in page.members
                 if (number := partition_of(entity_id, deployment.partitions)) in unknown
             ]
             wrong = await _wrong(client, deployment, share, kind, ours)
@@ -42,7 +55,7 @@ async def learn(
                 await client.execute("ZREM", share.own.stalled(kind), *wrong)
     for number, heard in unknown.items():
         if heard.era is eras[number]:
-            heard.marks = found[number]
+            heard.learned(found[number])
 
 
 async def _wrong(

@@ -11,7 +11,8 @@ from status_tracker.client.feed import id_parts
 from status_tracker.connection.client import Client, Command, checked
 from status_tracker.engine.heard import Heard
 from status_tracker.keys import partition_of
-from status_tracker.maintenance.index import Share, members, shares, statuses
+from status_tracker.lua.page import BEGINNING, Place
+from status_tracker.maintenance.index import PAGE, Share, pages, shares, statuses
 from status_tracker.maintenance.upkeep import tenth
 from status_tracker.metadata import Deployment
 from status_tracker.removal import AT_ONCE, Removable, encode_removal
@@ -43,8 +44,8 @@ class Retention:
         self._owned = owned
         # Of each partition the entry that is still to be applied, and in which era it was added.
         self._added: dict[int, tuple[object, str]] = {}
-        # Of each set the rank to go on from: what is before it is other workers'.
-        self._ranks: dict[str, int] = {}
+        # Of each set the place to go on from: what is before it is other workers'.
+        self._places: dict[str, Place] = {}
 
     @property
     def pause(self) -> float:
@@ -67,7 +68,7 @@ class Retention:
                 for phase, time in lifecycle.retention.items():
                     await self._find(deployment, share, (kind, phase), now - time, due)
         await self._add(deployment, owned, due)
-        return bool(self._added or self._ranks)
+        return bool(self._added or self._places)
 
     async def _find(
         self, deployment: Deployment, share: Share, phase: tuple[str, str], until: int, due: Due
@@ -75,11 +76,11 @@ class Retention:
         """Add to what is due who has been in a phase since a time, or for longer."""
         kind, name = phase
         key = share.own.phase(kind, name)
-        rank = self._ranks.pop(key, 0)
-        pages = 0
+        after = self._places.pop(key, BEGINNING)
+        done = 0
         found = False
-        async for page in members(self._client, key, rank=rank, until=until):
-            homes = [(partition_of(each, deployment.partitions), each) for each, _ in page]
+        async for page in pages(self._client, key, after=after, until=until):
+            homes = [(partition_of(each, deployment.partitions), each) for each, _ in page.members]
             ours = [
                 (number, entity_id)
                 for number, entity_id in homes
@@ -93,13 +94,12 @@ class Retention:
                 if status is not None and status.phase == name:
                     found = True
                     due[number].append(Removable(kind, entity_id, status.updated_at, name))
-            pages += 1
-            rank += len(page)
+            done += 1
             if all(len(due[number]) >= AT_ONCE for number in share.numbers):
                 return
-            if pages == MOST_PAGES:
-                if not found:
-                    self._ranks[key] = rank
+            if done == MOST_PAGES:
+                if not found and len(page.members) == PAGE:
+                    self._places[key] = page.last
                 return
 
     async def _add(
@@ -118,10 +118,11 @@ class Retention:
                 commands.append((*add, "*", "remove", data))
         if not commands:
             return
-        replies = checked(await self._client.execute_all(commands))
+        replies = await self._client.execute_all(commands)
         for number, entry_id in zip(numbers, replies, strict=True):
-            if entry_id is not None and number in owned:
+            if isinstance(entry_id, bytes) and number in owned:
                 self._added[number] = owned[number].era, decoded(entry_id)
+        checked(replies)
 
 
 def _is_unread(heard: Heard, era: object, entry_id: str) -> bool:

@@ -20,8 +20,9 @@ from status_tracker.connection.client import Client
 from status_tracker.engine.heard import Heard
 from status_tracker.keys import partition_of
 from status_tracker.lua.mark import mark
+from status_tracker.lua.page import BEGINNING, Place
 from status_tracker.maintenance.agenda import Agenda, Entity
-from status_tracker.maintenance.index import Share, members, shares, statuses
+from status_tracker.maintenance.index import PAGE, Share, pages, shares, statuses
 from status_tracker.maintenance.marks import learn
 from status_tracker.maintenance.upkeep import tenth
 from status_tracker.metadata import Deployment
@@ -52,7 +53,7 @@ class _Look(NamedTuple):
     now: int
 
 
-class _Place(NamedTuple):
+class _Phase(NamedTuple):
     """The set of a phase that has a limit."""
 
     kind: str
@@ -93,8 +94,8 @@ class Stalled:
         self._owned = owned
         self._owner = owner
         self._agenda = Agenda()
-        # Of a set and a partition: in which era, up to which score it was gone through.
-        self._seen: dict[tuple[str, int], tuple[object, float]] = {}
+        # Of a set and a partition: in which era, up to which place it was gone through.
+        self._seen: dict[tuple[str, int], tuple[object, Place]] = {}
 
     @property
     def pause(self) -> float:
@@ -124,11 +125,16 @@ class Stalled:
         for look in looks:
             for kind, of_kind in limits.items():
                 for phase, limit in of_kind.items():
-                    place = _Place(kind, look.share.own.phase(kind, phase), limit)
-                    more |= await self._go_through(look, place)
+                    of_phase = _Phase(kind, look.share.own.phase(kind, phase), limit)
+                    more |= await self._go_through(look, of_phase)
         due = self._agenda.take(now, AT_ONCE)
-        for look in looks:
-            await self._judge(look, [each for each in due if each.number in look.share.numbers])
+        try:
+            for look in looks:
+                await self._judge(look, [each for each in due if each.number in look.share.numbers])
+        except BaseException:
+            for entity in due:
+                self._agenda.add(now, entity)
+            raise
         return more or len(due) == AT_ONCE
 
     def _take_up(self, number: int, heard: Heard, now: int) -> None:
@@ -138,47 +144,44 @@ class Stalled:
         for entity in again:
             self._agenda.add(now, entity)
 
-    async def _go_through(self, look: _Look, place: _Place) -> bool:
+    async def _go_through(self, look: _Look, phase: _Phase) -> bool:
         """Judge who entered a phase so long ago that its limit may have passed since the last look.
 
         After a take-over, nobody's limit passes before a whole one. Tell whether there may be more.
         """
-        until = float(look.now - place.limit)
-        groups: dict[float, set[int]] = defaultdict(set)
+        until = float(look.now - phase.limit)
+        groups: dict[Place, set[int]] = defaultdict(set)
         for number in look.share.numbers:
             heard = look.owned[number]
             if heard.since is not None and heard.since <= until:
-                era, seen = self._seen.get((place.key, number), (None, -inf))
-                groups[seen if era is heard.era else -inf].add(number)
+                era, seen = self._seen.get((phase.key, number), (None, BEGINNING))
+                groups[seen if era is heard.era else BEGINNING].add(number)
         more = False
         for seen, numbers in groups.items():
             eras = {number: look.owned[number].era for number in numbers}
-            reached = await self._judge_after(look, place, numbers, seen)
-            more |= reached < until
+            reached = await self._judge_after(look, phase, numbers, seen)
+            more |= reached.score <= until
             for number, era in eras.items():
-                self._seen[place.key, number] = era, reached
+                self._seen[phase.key, number] = era, reached
         return more
 
     async def _judge_after(
-        self, look: _Look, place: _Place, numbers: set[int], seen: float
-    ) -> float:
-        """Judge who has a later score than the last look saw; return up to which that is done."""
-        until = float(look.now - place.limit)
-        rank = 0
-        if seen != -inf:
-            rank = await self._client.execute("ZCOUNT", place.key, "-inf", repr(seen))
-        first, pages = inf, 0
-        async for page in members(self._client, place.key, rank=rank, until=until):
-            if not page:
-                break
-            homes = [(partition_of(each, look.deployment.partitions), each) for each, _ in page]
-            ours = [Entity(number, place.kind, e) for number, e in homes if number in numbers]
+        self, look: _Look, phase: _Phase, numbers: set[int], seen: Place
+    ) -> Place:
+        """Judge who stands behind what the last look saw; return up to where that is done."""
+        until = float(look.now - phase.limit)
+        done = 0
+        async for page in pages(self._client, phase.key, after=seen, until=until):
+            homes = [
+                (partition_of(each, look.deployment.partitions), each) for each, _ in page.members
+            ]
+            ours = [Entity(number, phase.kind, e) for number, e in homes if number in numbers]
             await self._judge(look, ours)
-            first, last, pages = min(first, page[0][1]), page[-1][1], pages + 1
-            # Those of one score are gone through in one look, or there would be no end.
-            if pages >= MOST_PAGES and last > first:
-                return nextafter(last, -inf)
-        return until
+            done += 1
+            if done == MOST_PAGES and len(page.members) == PAGE:
+                return page.last
+        # Who enters it later with an earlier score is in `Heard.again`.
+        return Place(nextafter(until, inf), b"")
 
     async def _judge(self, look: _Look, entities: Sequence[Entity]) -> None:
         """Mark those whose limit has passed; have the others looked at when it may have."""
@@ -211,14 +214,20 @@ class Stalled:
         passes = max(status.updated_at, came, heard.since) + limit
         if passes > look.now:
             self._agenda.add(passes, entity)
-        elif entity.id not in heard.marks.get(entity.kind, ()):
-            found = stalled[entity.number]
-            found.entities[entity] = limit
-            found.deadline = max(found.deadline, passes)
-            if lifecycle.on_stalled is None:
-                found.marks[entity.kind].append((passes, entity.id))
-            else:
-                found.updates.append(_ending(entity, status, limit, lifecycle.on_stalled))
+            return
+        is_marked = (
+            entity.id in heard.marks.get(entity.kind, ())
+            and entity.id not in heard.doubted[entity.kind]
+        )
+        if lifecycle.on_stalled is None and is_marked:
+            return
+        found = stalled[entity.number]
+        found.entities[entity] = limit
+        found.deadline = max(found.deadline, passes)
+        if lifecycle.on_stalled is None:
+            found.marks[entity.kind].append((passes, entity.id))
+        else:
+            found.updates.append(_ending(entity, status, limit, lifecycle.on_stalled))
 
     async def _mark(self, look: _Look, number: int, cursor: str, found: _Stalled) -> bool:
         """Mark entities, unless something that came in time is not applied; tell which it was."""
@@ -228,26 +237,24 @@ class Stalled:
         # after an outage the partition is first to find out that there was one.
         if marks is None or heard.is_unsure:
             return False
-        for kind, some in found.marks.items():
-            marks[kind].update(each for _, each in some)
-        try:
-            done = await mark(
-                self._client,
-                partition=own.partition,
-                events=own.events,
-                lease=look.deployment.keys.lease(number),
-                owner=self._owner,
-                cursor=cursor,
-                deadline=found.deadline,
-                marks={own.stalled(kind): some for kind, some in found.marks.items()},
-                updates=found.updates,
-            )
-        except BaseException:
-            heard.marks = None  # nobody knows what the server did: they are read again
-            raise
-        if not done:
-            for kind, some in found.marks.items():
-                marks[kind].difference_update(each for _, each in some)
+        ids = {kind: {each for _, each in some} for kind, some in found.marks.items()}
+        for kind, some in ids.items():
+            marks.setdefault(kind, set()).update(some)
+            heard.doubted[kind] |= some
+        done = await mark(
+            self._client,
+            partition=own.partition,
+            events=own.events,
+            lease=look.deployment.keys.lease(number),
+            owner=self._owner,
+            cursor=cursor,
+            deadline=found.deadline,
+            marks={own.stalled(kind): some for kind, some in found.marks.items()},
+            updates=found.updates,
+        )
+        if done:
+            for kind, some in ids.items():
+                heard.doubted[kind] -= some
         return done
 
 
