@@ -148,6 +148,19 @@ async def test_others_partitions_are_others_business(
     assert not redis_client.exists(f"status:task:{id_in(1)}")
 
 
+async def test_an_owner_that_could_not_begin_yet(
+    one: Owner, owner: MakeOwner, redis_client: Redis
+) -> None:
+    """As where its partition's hash is of another type: it adds what is due, once."""
+    late = owner(RULES, 0)
+    policy = retention(late)
+    for _ in range(3):
+        await policy.look(T0 + TIME)
+    assert len(removals(redis_client)) == 1
+    await one.apply()
+    assert not redis_client.exists(f"status:task:{TASK}")
+
+
 async def test_two_owners_at_once(one: Owner, owner: MakeOwner, redis_client: Redis) -> None:
     """Both add an entry, of which the second one takes nothing away."""
     other = owner(RULES, 0)

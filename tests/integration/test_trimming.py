@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+import redis
 from status_tracker.engine.tally import Tally
 from status_tracker.maintenance.trimming import Trimming
 
@@ -94,6 +95,19 @@ async def test_a_slow_owner_takes_nothing_that_another_has_not_applied(
     redis_client.hset("status:partition:{0}", "cursor", entry_id)
     await look(one, T0 + 10_000 * SECOND)
     assert first(redis_client) == 101
+
+
+async def test_a_stream_that_refuses_holds_up_no_other(
+    one: Owner, owner: MakeOwner, redis_client: Redis
+) -> None:
+    """Whatever is wrong with one partition, or with the node that has it; it is told in the end."""
+    both = owner(RULES, 3, 0)
+    await both.attach()
+    redis_client.delete("status:partition:{3}")
+    redis_client.set("status:partition:{3}", "text")
+    with pytest.raises(redis.ResponseError, match=r"status:partition:\{3\}"):
+        await trimming(both).look(T0 + 200 * SECOND)
+    assert first(redis_client) == 140
 
 
 @pytest.mark.parametrize("acknowledged", [False, True])

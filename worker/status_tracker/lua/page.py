@@ -22,6 +22,5 @@ BEGINNING = Place(-inf, b"")
 
 async def page(client: Client, key: str, *, after: Place, count: int) -> list[tuple[bytes, float]]:
     """Return so many members behind a place, with their scores."""
-    args = [repr(after.score), after.member, str(count)]
-    flat = await _script.run(client, [key], args)
+    flat = await _script.run(client, [key], [repr(after.score), after.member, str(count)])
     return list(zip(flat[::2], map(float, flat[1::2]), strict=True))

@@ -126,4 +126,7 @@ class Retention:
 
 
 def _is_unread(heard: Heard, era: object, entry_id: str) -> bool:
-    return heard.era is era and id_parts(heard.cursor) < id_parts(entry_id)
+    if heard.era is not era:
+        return False
+    # Without a cursor, its owner could not begin yet.
+    return not heard.cursor or id_parts(heard.cursor) < id_parts(entry_id)

@@ -6,10 +6,10 @@ The script goes by the keys alone: it does not matter who calls it, or who owns 
 import logging
 from collections.abc import Callable, Iterable
 
-from status_tracker.connection.client import Client
+from status_tracker.connection.client import UNAVAILABLE, Client
 from status_tracker.engine.notices import Notice
 from status_tracker.engine.tally import Tally
-from status_tracker.keys import GROUP
+from status_tracker.keys import GROUP, PartitionKeys
 from status_tracker.lua.trim import trim
 from status_tracker.maintenance.upkeep import tenth
 from status_tracker.metadata import Deployment
@@ -56,22 +56,34 @@ class Trimming:
         """Take away what is old at a time, in milliseconds; tell whether there may be more."""
         keys = self._deployment().keys
         more = False
+        failure: Exception | None = None
         for number in list(self._owned()):
-            own = keys.partition(number)
-            found = await trim(
-                self._client,
-                partition=own.partition,
-                events=own.events,
-                group=GROUP,
-                before=now - self._retention,
-                held=now - self._group_retention,
-                most=AT_ONCE,
-            )
-            # Entries grow old all the time: the few of a pause are left to the next look.
-            more = more or found.entries >= AT_ONCE / 2
-            self._tally.trimmed += found.entries
-            if found.lagging:
-                self._lagging.add([f"{found.lagging} of {own.events}"])
+            try:
+                more |= await self._trim(keys.partition(number), now)
+            except UNAVAILABLE as error:
+                failure = error  # it may be one stream, or one node, and is nothing to the others
+        self._say_who_lags()
+        if failure is not None:
+            raise failure
+        return more
+
+    async def _trim(self, own: PartitionKeys, now: int) -> bool:
+        found = await trim(
+            self._client,
+            partition=own.partition,
+            events=own.events,
+            group=GROUP,
+            before=now - self._retention,
+            held=now - self._group_retention,
+            most=AT_ONCE,
+        )
+        self._tally.trimmed += found.entries
+        if found.lagging:
+            self._lagging.add([f"{found.lagging} of {own.events}"])
+        # Entries grow old all the time: the few of a pause are left to the next look.
+        return found.entries >= AT_ONCE / 2
+
+    def _say_who_lags(self) -> None:
         for group in self._lagging.take():
             log.warning(
                 "old entries are kept for the consumer group %s, which has not read or "
@@ -80,4 +92,3 @@ class Trimming:
                 group,
                 extra={"event": "group_lagging"},
             )
-        return more
