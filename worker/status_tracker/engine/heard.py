@@ -45,11 +45,11 @@ class Heard:
         self.late: defaultdict[str, dict[str, int]] = defaultdict(dict)
         """By kind: when the last update came of those whose `updatedAt` does not tell."""
         self.again: defaultdict[str, set[str]] = defaultdict(set)
-        """By kind: who is to be looked at, for nothing in the index tells of it."""
+        """By kind: who is to be looked at, though their place in the index was gone through."""
         self.marks: dict[str, set[str]] | None = None
         """By kind, who is marked, or may be; None until that was read."""
         self.doubted: defaultdict[str, set[str]] = defaultdict(set)
-        """By kind, those among them of whom nobody knows whether they are marked."""
+        """By kind, those among them whose mark was sent but not answered: it is sent again."""
         self.cleared: defaultdict[str, set[str]] | None = None
         """By kind, whose marks went with a commit while it was read who is marked; else None."""
 

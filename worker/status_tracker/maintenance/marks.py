@@ -34,6 +34,7 @@ async def learn(
 async def _read(
     client: Client, deployment: Deployment, share: Share, unknown: Mapping[int, Heard]
 ) -> None:
+    """Read it, page by page, while commits go on."""
     eras = {number: heard.era for number, heard in unknown.items()}
     found: dict[int, dict[str, set[str]]] = {number: {} for number in unknown}
     for kind in deployment.rules.kinds:

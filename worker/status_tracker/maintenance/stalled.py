@@ -138,7 +138,7 @@ class Stalled:
         return more or len(due) == AT_ONCE
 
     def _take_up(self, number: int, heard: Heard, now: int) -> None:
-        """Have those looked at of whom nothing in the index tells."""
+        """Have those looked at whose place in the index was gone through before."""
         again = [Entity(number, kind, each) for kind, ids in heard.again.items() for each in ids]
         heard.again.clear()
         for entity in again:
@@ -230,7 +230,10 @@ class Stalled:
             found.updates.append(_ending(entity, status, limit, lifecycle.on_stalled))
 
     async def _mark(self, look: _Look, number: int, cursor: str, found: _Stalled) -> bool:
-        """Mark entities, unless something that came in time is not applied; tell which it was."""
+        """Mark entities, or add their updates; tell whether that was done.
+
+        It is not where something that came in time may not be applied yet.
+        """
         own, heard = look.deployment.keys.partition(number), look.owned[number]
         marks = heard.marks
         # A commit that is on its way would not clear the marks; one that is made later will. And
