@@ -7,7 +7,7 @@ import msgspec
 import redis
 from status_tracker.connection.client import Client, Command
 from status_tracker.engine.heard import Heard
-from status_tracker.keys import partition_of
+from status_tracker.keys import Layout, partition_of
 from status_tracker.metadata import Deployment
 from status_tracker.rules import Rules, parse_rules, rules_json
 from status_tracker.testing.line import Line
@@ -31,11 +31,18 @@ def rules_of_task(**changes: Any) -> Rules:
 class Owner:
     """A worker that owns some partitions; its time is what the test says."""
 
-    def __init__(self, client: Client, direct: Redis, rules: Rules, *numbers: int) -> None:
+    def __init__(
+        self,
+        client: Client,
+        direct: Redis,
+        rules: Rules,
+        *numbers: int,
+        layout: Layout = "single",
+    ) -> None:
         self.client = client
-        self.deployment: Deployment = deployed(rules, partitions=PARTITIONS)
+        self.deployment: Deployment = deployed(rules, layout=layout, partitions=PARTITIONS)
         self.lines: dict[int, Line] = {
-            number: server_line(client, number, rules=rules) for number in numbers
+            number: server_line(client, number, rules=rules, layout=layout) for number in numbers
         }
         self._direct = direct
 
@@ -105,6 +112,29 @@ class Interrupted:
     def was_lost(self) -> bool:
         """Whether there were so many commands."""
         return self._left <= 0
+
+
+class WithoutNode:
+    """A client that cannot reach the node of a partition, in the layout `cluster`."""
+
+    is_cluster = True
+
+    def __init__(self, client: Client, number: int) -> None:
+        self._client = client
+        self._tag = f"{{{number}}}"
+
+    async def execute(self, *command: str | bytes | int) -> Any:
+        """Return the reply to a command."""
+        if any(self._tag in each for each in command if isinstance(each, str)):
+            raise redis.ConnectionError("away")
+        return await self._client.execute(*command)
+
+    async def execute_all(self, commands: Sequence[Command]) -> list[Any]:
+        """Return the replies to commands."""
+        return [await self.execute(*each) for each in commands]
+
+    async def close(self) -> None:
+        """Leave it to the other one."""
 
 
 MakeOwner = Callable[..., Owner]

@@ -19,6 +19,7 @@ from tests.integration.maintaining import (
     Interrupted,
     MakeOwner,
     Owner,
+    WithoutNode,
     rules_of_task,
 )
 from tests.integration.test_commit import fill
@@ -188,6 +189,19 @@ async def test_a_stream_that_refuses_holds_up_no_other(
         with suppress(redis.ResponseError):
             await policy.look(T0 + TIME)
     assert removals(redis_client) == [[["task", TASK, T0, "completed"]]]
+
+
+async def test_a_node_that_is_away_holds_up_no_other(owner: MakeOwner, redis_client: Redis) -> None:
+    """In the layout `cluster`; it is told in the end."""
+    both = owner(RULES, 0, 1, layout="cluster")
+    await both.attach()
+    await both.say(T0, TASK, *DONE)
+    await both.say(T0, id_in(1), *DONE)
+    policy = Retention(WithoutNode(both.client, 0), both.known, both.heard)
+    with pytest.raises(redis.ConnectionError):
+        await policy.look(T0 + TIME)
+    [(_, fields)] = redis_client.xrevrange("status:events:{1}", count=1)
+    assert json.loads(fields["remove"]) == [["task", id_in(1), T0, "completed"]]
 
 
 @pytest.mark.parametrize("done", [False, True])

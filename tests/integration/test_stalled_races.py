@@ -13,6 +13,7 @@ from status_tracker.keys import partition_of
 from status_tracker.maintenance.index import PAGE
 from status_tracker.maintenance.stalled import Stalled
 
+from tests.events import id_in
 from tests.integration.maintaining import (
     PARTITIONS,
     SECOND,
@@ -20,6 +21,7 @@ from tests.integration.maintaining import (
     Interrupted,
     MakeOwner,
     Owner,
+    WithoutNode,
 )
 from tests.integration.test_stalled import (
     ENDING,
@@ -173,6 +175,16 @@ async def test_a_connection_is_lost_when_it_is_time_to_look_again(
         await one.say(T0 + 2 * LIMIT + 3, OTHER, "completed")
         assert marked(redis_client) == {TASK: T0 + 2 * LIMIT + 2}
     assert number > 3
+
+
+async def test_a_node_that_is_away_holds_up_no_other(owner: MakeOwner, redis_client: Redis) -> None:
+    """In the layout `cluster`; it is told in the end."""
+    both = owner(RULES, 0, 1, layout="cluster")
+    await running(both, TASK, id_in(1))
+    policy = Stalled(WithoutNode(both.client, 0), both.known, both.heard, owner="")
+    with pytest.raises(redis.ConnectionError):
+        await policy.look(T0 + LIMIT)
+    assert redis_client.zrange("status:stalled:{1}:task", 0, -1) == [id_in(1)]
 
 
 async def test_who_is_marked_is_ended_once_the_rules_say_so(

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 from status_tracker.client.feed import id_parts
-from status_tracker.connection.client import Client, Command, checked
+from status_tracker.connection.client import UNAVAILABLE, Client, Command, checked
 from status_tracker.engine.heard import Heard
 from status_tracker.keys import partition_of
 from status_tracker.lua.page import BEGINNING, Place
@@ -63,11 +63,17 @@ class Retention:
             if number in owned and _is_unread(owned[number], *added)
         }
         due: Due = defaultdict(list)
+        failure: Exception | None = None
         for share in shares(deployment, owned.keys() - self._added.keys()):
-            for kind, lifecycle in deployment.rules.kinds.items():
-                for phase, time in lifecycle.retention.items():
-                    await self._find(deployment, share, (kind, phase), now - time, due)
+            try:
+                for kind, lifecycle in deployment.rules.kinds.items():
+                    for phase, time in lifecycle.retention.items():
+                        await self._find(deployment, share, (kind, phase), now - time, due)
+            except UNAVAILABLE as error:
+                failure = error  # it may be one node, and is nothing to the others
         await self._add(deployment, owned, due)
+        if failure is not None:
+            raise failure
         return bool(self._added or self._places)
 
     async def _find(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct, field
 
-from status_tracker.connection.client import Client
+from status_tracker.connection.client import UNAVAILABLE, Client
 from status_tracker.engine.heard import Heard
 from status_tracker.keys import partition_of
 from status_tracker.lua.mark import mark
@@ -93,7 +93,8 @@ class Stalled:
         self._deployment = deployment
         self._owned = owned
         self._owner = owner
-        self._agenda = Agenda()
+        # By the number of the partition.
+        self._agendas: defaultdict[int, Agenda] = defaultdict(Agenda)
         # Of a set and a partition: in which era, up to which place it was gone through.
         self._seen: dict[tuple[str, int], tuple[object, Place]] = {}
 
@@ -113,36 +114,57 @@ class Stalled:
     async def look(self, now: int) -> bool:
         """Judge whose limit may have passed, by a time in ms; tell whether there may be more."""
         deployment, owned, limits = self._deployment(), self._owned(), self._limits()
-        looks = [_Look(deployment, owned, share, now) for share in shares(deployment, owned)]
-        for look in looks:
-            await learn(self._client, deployment, look.share, owned)
-        shortest = min([time for each in limits.values() for time in each.values()], default=0)
-        for number, heard in owned.items():
-            heard.since = now if heard.since is None else heard.since
-            heard.horizon = now - shortest
-            self._take_up(number, heard, now)
+        for number in self._agendas.keys() - owned.keys():
+            del self._agendas[number]
         more = False
-        for look in looks:
-            for kind, of_kind in limits.items():
-                for phase, limit in of_kind.items():
-                    of_phase = _Phase(kind, look.share.own.phase(kind, phase), limit)
-                    more |= await self._go_through(look, of_phase)
-        due = self._agenda.take(now, AT_ONCE)
+        failure: Exception | None = None
+        for share in shares(deployment, owned):
+            try:
+                more |= await self._look_at(_Look(deployment, owned, share, now), limits)
+            except UNAVAILABLE as error:
+                failure = error  # it may be one node, and is nothing to the others
+        if failure is not None:
+            raise failure
+        return more
+
+    async def _look_at(self, look: _Look, limits: Mapping[str, Mapping[str, Milliseconds]]) -> bool:
+        """Judge those of one share."""
+        await learn(self._client, look.deployment, look.share, look.owned)
+        shortest = min([time for each in limits.values() for time in each.values()], default=0)
+        for number in look.share.numbers:
+            heard = look.owned[number]
+            heard.since = look.now if heard.since is None else heard.since
+            heard.horizon = look.now - shortest
+            self._take_up(number, heard, look.now)
+        more = False
+        for kind, of_kind in limits.items():
+            for phase, limit in of_kind.items():
+                of_phase = _Phase(kind, look.share.own.phase(kind, phase), limit)
+                more |= await self._go_through(look, of_phase)
+        for number in look.share.numbers:
+            more |= await self._judge_due(look, number)
+        return more
+
+    async def _judge_due(self, look: _Look, number: int) -> bool:
+        """Judge who is to be looked at by now; tell whether there may be more."""
+        due = self._agendas[number].take(look.now, AT_ONCE)
         try:
-            for look in looks:
-                await self._judge(look, [each for each in due if each.number in look.share.numbers])
+            await self._judge(look, due)
         except BaseException:
             for entity in due:
-                self._agenda.add(now, entity)
+                self._agenda_of(entity).add(look.now, entity)
             raise
-        return more or len(due) == AT_ONCE
+        return len(due) == AT_ONCE
+
+    def _agenda_of(self, entity: Entity) -> Agenda:
+        return self._agendas[entity.number]
 
     def _take_up(self, number: int, heard: Heard, now: int) -> None:
         """Have those looked at whose place in the index was gone through before."""
         again = [Entity(number, kind, each) for kind, ids in heard.again.items() for each in ids]
         heard.again.clear()
         for entity in again:
-            self._agenda.add(now, entity)
+            self._agenda_of(entity).add(now, entity)
 
     async def _go_through(self, look: _Look, phase: _Phase) -> bool:
         """Judge who entered a phase so long ago that its limit may have passed since the last look.
@@ -197,10 +219,10 @@ class Stalled:
             done = await self._mark(look, number, cursors[number], found)
             for entity, limit in found.entities.items():
                 if not done:
-                    self._agenda.add(look.now, entity)
+                    self._agenda_of(entity).add(look.now, entity)
                 elif look.deployment.rules.kinds[entity.kind].on_stalled is not None:
                     # Should the update come to nothing, another one is added.
-                    self._agenda.add(look.now + limit, entity)
+                    self._agenda_of(entity).add(look.now + limit, entity)
 
     def _weigh(
         self, look: _Look, entity: Entity, status: Status, stalled: dict[int, _Stalled]
@@ -213,7 +235,7 @@ class Stalled:
         came = heard.late[entity.kind].get(entity.id, 0)
         passes = max(status.updated_at, came, heard.since) + limit
         if passes > look.now:
-            self._agenda.add(passes, entity)
+            self._agenda_of(entity).add(passes, entity)
             return
         is_marked = (
             entity.id in heard.marks.get(entity.kind, ())
