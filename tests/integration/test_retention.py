@@ -162,6 +162,18 @@ async def test_an_owner_that_could_not_begin_yet(
     assert not redis_client.exists(f"status:task:{TASK}")
 
 
+async def test_an_id_that_somebody_made_up_holds_up_no_other(
+    one: Owner, redis_client: Redis
+) -> None:
+    """An entry with an id that no entity can have is refused whole."""
+    for odd in (id_in(0, prefix="a b"), id_in(0, prefix="x" * 260)):
+        redis_client.zadd(COMPLETED, {odd: T0 - 1})
+        redis_client.set(f"status:task:{odd}", f'{{"phase":"completed","updatedAt":{T0}}}')
+    await retention(one).look(T0 + TIME)
+    await one.apply()
+    assert not redis_client.exists(f"status:task:{TASK}", "status:rejected")
+
+
 async def test_two_owners_at_once(one: Owner, owner: MakeOwner, redis_client: Redis) -> None:
     """Both add an entry, of which the second one takes nothing away."""
     other = owner(RULES, 0)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from status_tracker.client.feed import id_parts
 from status_tracker.connection.client import UNAVAILABLE, Client, Command, checked
+from status_tracker.decode import invalid_id
 from status_tracker.engine.heard import Heard
 from status_tracker.keys import partition_of
 from status_tracker.lua.page import BEGINNING, Place
@@ -90,7 +91,9 @@ class Retention:
             ours = [
                 (number, entity_id)
                 for number, entity_id in homes
-                if number in share.numbers and len(due[number]) < AT_ONCE
+                if number in share.numbers
+                and len(due[number]) < AT_ONCE
+                and invalid_id(entity_id) is None  # somebody made it up: it would have all refused
             ]
             entities = [(kind, entity_id) for _, entity_id in ours]
             held = await statuses(self._client, share.own, entities)
