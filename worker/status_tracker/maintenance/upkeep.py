@@ -57,12 +57,13 @@ class Upkeep:
     async def _keep(self, policy: Policy) -> None:
         while True:
             began = time.monotonic()
-            more = False
             try:
                 more = await policy.look(await now(self._client, self._key))
             except UNAVAILABLE as error:
                 self._backoff.failed(policy.name, error)
+                pause = policy.pause
             else:
                 self._backoff.succeeded(policy.name)
-            took = time.monotonic() - began
-            await asyncio.sleep(max(took * IDLE_SHARE, SHORTEST_PAUSE if more else policy.pause))
+                took = (time.monotonic() - began) * IDLE_SHARE
+                pause = max(took, SHORTEST_PAUSE if more else policy.pause)
+            await asyncio.sleep(pause)
