@@ -61,7 +61,7 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, one_server: Server) 
         (["--allow-actions"], 2, "--allow-actions: give --auth"),
         (["--auth", "bearer:sesame-open-sesame"], 78, "--auth bearer: the secret is in a file"),
         (["--auth", "bearer:env:NO"], 78, "NO is not in the environment"),
-        (["--auth", "basic:file:/no"], 78, "/no: [Errno 2]"),
+        (["--auth", "basic:file:/no"], 78, "/no: cannot be read: No such file"),
         (["--auth", "bearer:env:SHORT"], 78, "less than 16 characters"),
         (["--auth", "basic:env:SHORT"], 78, "write USER:PASSWORD"),
         (["--auth", "proxy:X-User:somewhere"], 78, "'somewhere' does not appear to be"),
