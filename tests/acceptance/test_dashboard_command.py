@@ -59,6 +59,8 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, one_server: Server) 
         (["--host", "::"], 2, "--host ::: give --auth"),
         (["--host", "example.com"], 2, "--host example.com: give --auth"),
         (["--allow-actions"], 2, "--allow-actions: give --auth"),
+        (["--cors-origin", "*"], 2, "--cors-origin *: write it as https://"),
+        (["--cors-origin", "https://a.example/"], 2, "--cors-origin https://a.example/: write"),
         (["--auth", "bearer:sesame-open-sesame"], 78, "--auth bearer: the secret is in a file"),
         (["--auth", "bearer:env:NO"], 78, "NO is not in the environment"),
         (["--auth", "basic:file:/no"], 78, "/no: cannot be read: No such file"),
