@@ -222,10 +222,13 @@ REFUSED = {
     "no kind to wait for": (["wait", "job", "a"], "kind: job; must be task or asset"),
     "no kind to watch": (["watch", "job"], "kind: job; must be task or asset"),
     "no duration": (["wait", "task", "a", "--timeout", "10"], "'--timeout': '10': write"),
-    "neither phase nor pattern": (["list", "task"], "give a PHASE, --stalled, or --id PATTERN"),
+    "neither phase nor pattern": (
+        ["list", "task"],
+        "give one of PHASE, --stalled and --id PATTERN",
+    ),
     "a phase and stalled": (
         ["list", "task", "running", "--stalled"],
-        "give a PHASE, --stalled, or",
+        "give one of PHASE, --stalled and",
     ),
     "no order": (["list", "task", "--id", "a", "--oldest"], "--oldest: there is no order"),
 }

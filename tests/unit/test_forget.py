@@ -46,8 +46,8 @@ def test_lines_that_are_no_ids(tmp_path: Path, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["task"], "give IDs, or --from-file FILE"),
-        (["task", "a", "--from-file", "-"], "give IDs, or --from-file FILE"),
+        (["task"], "give one of IDs and --from-file FILE"),
+        (["task", "a", "--from-file", "-"], "give one of IDs and --from-file FILE"),
         (["task", "a b"], "id: 'a b'; must be text"),
     ],
 )

@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import os
+import re
 
 import click
 
@@ -13,6 +14,9 @@ from status_tracker.settings import Settings
 from status_tracker.signals import stop_signals
 
 NAMES_HERE = ("localhost", "127.0.0.1", "[::1]")
+
+ORIGIN = re.compile(r"https?://[^/?#@*\s]+")
+"""As browsers send it, without a path: any other text would never be the same as theirs."""
 
 
 @click.command("dashboard", epilog=EPILOG)
@@ -59,6 +63,9 @@ def command(
     if auth is None and (is_open or allow_actions):
         option = f"--host {host}" if is_open else "--allow-actions"
         raise click.UsageError(f"{option}: give --auth, too: who may ask?")
+    for origin in origins:
+        if ORIGIN.fullmatch(origin) is None:
+            raise click.UsageError(f"--cors-origin {origin}: write it as https://app.example.com")
     try:
         from status_tracker.dashboard import create_app  # noqa: PLC0415 - it needs the extra
         from status_tracker.dashboard.auth import parse_auth  # noqa: PLC0415

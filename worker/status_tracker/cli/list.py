@@ -68,7 +68,7 @@ def command(
     Example: status-tracker list task failed --limit 20
     """
     if (phase is not None) + stalled + (pattern is not None) != 1:
-        raise click.UsageError("give a PHASE, --stalled, or --id PATTERN")
+        raise click.UsageError("give one of PHASE, --stalled and --id PATTERN")
     if oldest and pattern is not None:
         raise click.UsageError("--oldest: there is no order without a PHASE or --stalled")
     with reading(settings) as reader:

@@ -104,8 +104,10 @@ def _secret(source: str, name: str, environment: Mapping[str, str]) -> str:
     if source == "file":
         try:
             return Path(name).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{name}: {error}") from None
+        except OSError as error:
+            raise ValueError(f"{name}: cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ValueError(f"{name}: holds bytes that are no UTF-8 text") from None
     raise ValueError("the secret is in a file or in the environment")
 
 

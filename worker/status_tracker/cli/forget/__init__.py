@@ -79,7 +79,7 @@ def command(
     Example: status-tracker forget task export-17 export-18
     """
     if (file is None) is not bool(ids):
-        raise click.UsageError("give IDs, or --from-file FILE")
+        raise click.UsageError("give one of IDs and --from-file FILE")
     shell = SyncShell(settings)
     try:
         deployment = shell.run(Site(settings.prefix, TRIED_FOR).get())
