@@ -21,10 +21,11 @@ class Said(NamedTuple):
     text: str
 
 
-def asked(port: int, path: str) -> Said | None:
+def asked(port: int, path: str, method: str = "GET") -> Said | None:
     """Return the answer to a request; None where nobody listens any more."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as reply:
+        with urllib.request.urlopen(request, timeout=5) as reply:  # noqa: S310  # it is http
             return Said(reply.status, reply.read().decode())
     except HTTPError as error:
         with error:

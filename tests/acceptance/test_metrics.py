@@ -157,6 +157,9 @@ def test_a_worker_that_waits_for_its_server_lives(tmp_path: Path) -> None:
         wait_until(lambda: not_ready(port, "unreachable"))
         assert asked(port, "/livez") == Said(200, "ok\n")
         assert asked(port, "/nothing") == Said(404, "there are /metrics, /livez, /readyz, /lag\n")
+        assert [asked(port, path, "HEAD") for path in ("/livez", "/readyz", "/metrics")] == [
+            *(Said(200, ""), Said(503, ""), Said(200, "")),
+        ]
         assert worker.stop() == 0
 
 

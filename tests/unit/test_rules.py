@@ -35,6 +35,7 @@ terminal = ["off"]
 transitions = {{ on = ["off"] }}
 """
 ENDLESS = KIND.format(0).replace("success", 'on_stalled = "off"\nsuccess').encode()
+KEPT = KIND.format(0).replace("success", 'retention = "7d"\nsuccess').encode()
 MANY = "".join(KIND.format(number) for number in range(33)).encode()
 
 
@@ -199,7 +200,10 @@ REFUSED = {
         "asset.transitions: write a table of phases",
     ),
     "stalled in no phase": (('waiting = "6h"', 'queued = "6h"'), "task.stalled: 'queued' is no"),
-    "stalled without unit": (('waiting = "6h"', "waiting = 6"), "task.stalled: write a table"),
+    "stalled without unit": (
+        ('waiting = "6h"', "waiting = 6"),
+        "task.stalled: '6': write",
+    ),
     "stalled at once": (('waiting = "6h"', 'waiting = "0s"'), "task.stalled.waiting: 0 is too"),
     "stalled when all is over": (
         ('waiting = "6h"', 'completed = "6h"'),
@@ -242,6 +246,7 @@ def test_what_cannot_work_is_refused(tmp_path: Path, slip: tuple[str, str], says
         pytest.param(LIMITS, "there is no kind: write a table for each", id="no kind"),
         pytest.param(LIMITS + b"task = 3", "task: write a table", id="a number"),
         pytest.param(LIMITS + ENDLESS, "kind0.on_stalled: no phase has a limit", id="no limit"),
+        pytest.param(LIMITS + KEPT, "kind0.retention: write a table of phases, each", id="kept"),
         pytest.param(LIMITS + MANY, "33 kinds are too many", id="33 kinds"),
     ],
 )

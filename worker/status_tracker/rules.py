@@ -48,13 +48,14 @@ class _Limits(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 _PHASES = 'a list of phases: ["pending", "waiting"]'
-_TIMES = 'a table of phases, each with a duration: running = "5m"'
+_TIMES = "a table of phases, each with a duration: "
 _STEPS = 'a table of phases, each with those that follow it: pending = ["waiting", "failed"]'
 
 _FORMS: dict[str, str] = {
     **dict.fromkeys(("phases", "initial", "success", "terminal", "settled"), _PHASES),
     **dict.fromkeys(("transitions", "retries", "restarts"), _STEPS),
-    **dict.fromkeys(("stalled", "retention"), _TIMES),
+    "stalled": f'{_TIMES}running = "5m"',
+    "retention": f'{_TIMES}completed = "7d"',
     "on_stalled": 'a phase: "failed"',
     "max_retries": "a whole number, at least 0",
     "history": f"a whole number from 0 to {MOST_HISTORY}",
@@ -197,6 +198,8 @@ def _in_words(error: msgspec.ValidationError, parents: tuple[str, ...]) -> str:
     problem, _, place = str(error).partition(" - at `$.")
     path = [*parents, *re.findall(r"\w+", place)[:1]]  # also of `$.transitions[...][0]`
     key = ".".join(map(shortened, path))
+    if path[-1:] in (["stalled"], ["retention"]) and ": write " in problem:
+        return f"{key}: {problem}"
     named = re.match(r"Object (missing|contains).* field `(.*)`", problem, re.DOTALL)
     if named is None:
         form = _FORMS.get(path[-1], _KIND) if len(path) > len(parents) else _KIND

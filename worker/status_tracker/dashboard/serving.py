@@ -42,7 +42,9 @@ def listen(host: str, port: int) -> socket.socket:
             own.close()
             raise
     except OSError as error:
-        raise ConfigError(f"{host}:{port}: {error.strerror}; choose another --port") from None
+        raise ConfigError(
+            f"{host}:{port}: {error.strerror}; choose another --host or --port"
+        ) from None
     return own
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from socketserver import ThreadingTCPServer
 from typing import Any
 
@@ -40,18 +41,33 @@ class _Handler(MetricsHandler):
 
     def do_GET(self) -> None:  # noqa: N802
         """Answer a probe, or serve the metrics."""
-        path = self.path.partition("?")[0]
-        if path == "/metrics":
+        if self._path == "/metrics":
             super().do_GET()
             return
-        probe = PROBES.get(path)
+        self.wfile.write(self._begin())
+
+    def do_HEAD(self) -> None:  # noqa: N802
+        """Answer a load balancer that only wants to know how it is."""
+        if self._path == "/metrics":
+            self.send_response(HTTPStatus.OK)
+            self.end_headers()
+            return
+        self._begin()
+
+    @property
+    def _path(self) -> str:
+        return self.path.partition("?")[0]
+
+    def _begin(self) -> bytes:
+        """Send the head of an answer to a probe; return its body."""
+        probe = PROBES.get(self._path)
         answer = probe(self.watcher) if probe else _NOT_FOUND
         body = answer.body.encode()
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        return body
 
 
 class _Server(ThreadingTCPServer):
