@@ -80,6 +80,8 @@ class ServerCluster(Running):
         first, *others = self.nodes
         for epoch, node in enumerate(self.nodes, start=1):
             node.start()
+            # A node of another cluster may have met it, whose neighbour had this port before.
+            node.cluster("RESET", "HARD")
             node.cluster("SET-CONFIG-EPOCH", epoch)
         for number, master in enumerate(self.nodes[:MASTERS]):
             begin, end = (SLOTS * each // MASTERS for each in (number, number + 1))
