@@ -32,8 +32,8 @@ test: $(READY) $(OLDEST) $(NODE)  ## lint, strict types and every test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest -n 6  # most of their time they wait for processes: also right for two cores
-	TEST_VALKEY_ONLY=1 PYTHONPATH=$(CURDIR)/$(OLDEST) $(BIN)/pytest -n 6 -q $(TOUCH_REDIS)
+	$(BIN)/pytest -n 6 --dist worksteal  # most of their time they wait for processes: also right for two cores
+	TEST_VALKEY_ONLY=1 PYTHONPATH=$(CURDIR)/$(OLDEST) $(BIN)/pytest -n 6 --dist worksteal -q $(TOUCH_REDIS)
 
 acceptance: $(READY)  ## the tests of processes, as the users of config/users.acl and over TLS
 	SECURED=1 $(BIN)/pytest -n 3 tests/acceptance

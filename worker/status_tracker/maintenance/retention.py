@@ -19,6 +19,9 @@ from status_tracker.metadata import Deployment
 from status_tracker.removal import AT_ONCE, Removable, encode_removal
 from status_tracker.text import decoded
 
+ENTRIES = 4
+"""Of one partition that are under way: no more, so that updates are not held up."""
+
 MOST_PAGES = 4
 """Of one set in a look."""
 
@@ -43,7 +46,7 @@ class Retention:
         self._client = client
         self._deployment = deployment
         self._owned = owned
-        # Of each partition the entry that is still to be applied, and in which era it was added.
+        # Of each partition the last entry that is still to be applied, and the era when it was added.
         self._added: dict[int, tuple[object, str]] = {}
         # Of each set the place to go on from: what is before it is other workers'.
         self._places: dict[str, Place] = {}
@@ -92,7 +95,7 @@ class Retention:
                 (number, entity_id)
                 for number, entity_id in homes
                 if number in share.numbers
-                and len(due[number]) < AT_ONCE
+                and len(due[number]) < ENTRIES * AT_ONCE
                 and invalid_id(entity_id) is None  # somebody made it up: it would have all refused
             ]
             entities = [(kind, entity_id) for _, entity_id in ours]
@@ -104,7 +107,7 @@ class Retention:
                     found = True
                     due[number].append(Removable(kind, entity_id, status.updated_at, name))
             done += 1
-            if all(len(due[number]) >= AT_ONCE for number in share.numbers):
+            if all(len(due[number]) >= ENTRIES * AT_ONCE for number in share.numbers):
                 return
             if done == MOST_PAGES:
                 if not found and len(page.members) == PAGE:
@@ -114,17 +117,18 @@ class Retention:
     async def _add(
         self, deployment: Deployment, owned: Mapping[int, Heard], due: Mapping[int, list[Removable]]
     ) -> None:
-        """Add one entry to the stream of each partition; the next one once that is applied."""
+        """Add entries to the stream of each partition; the next ones once these are applied."""
         most = deployment.rules.max_event_bytes
         numbers: list[int] = []
         commands: list[Command] = []
         for number, some in due.items():
-            data = encode_removal(some[:AT_ONCE], most)
-            if data is not None:
-                numbers.append(number)
-                # Where there is no stream, the owner creates it, with its group.
-                add = "XADD", deployment.keys.events(number), "NOMKSTREAM"
-                commands.append((*add, "*", "remove", data))
+            for first in range(0, min(len(some), ENTRIES * AT_ONCE), AT_ONCE):
+                data = encode_removal(some[first : first + AT_ONCE], most)
+                if data is not None:
+                    numbers.append(number)
+                    # Where there is no stream, the owner creates it, with its group.
+                    add = "XADD", deployment.keys.events(number), "NOMKSTREAM"
+                    commands.append((*add, "*", "remove", data))
         if not commands:
             return
         replies = await self._client.execute_all(commands)

@@ -10,7 +10,7 @@ from status_tracker.connection.client import UNAVAILABLE, Client
 from status_tracker.engine.backoff import Backoff
 from status_tracker.lua.now import now
 
-IDLE_SHARE = 4
+IDLE_SHARE = 2
 """How many times as long as a step took is waited before the next one: updates come first."""
 
 SHORTEST_PAUSE = 0.1
