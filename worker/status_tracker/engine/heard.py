@@ -112,6 +112,12 @@ class Heard:
             were = late.keys() & after.keys()
             for entity_id in were:
                 del late[entity_id]
+            # Who ended before anybody looked need not be looked at: there may be very many.
+            self.again[kind] -= {
+                entity_id
+                for entity_id in self.again[kind] & after.keys()
+                if after[entity_id].phase not in limits
+            }
             found = {
                 entity_id: came
                 for entity_id, status in after.items()
@@ -130,6 +136,7 @@ class Heard:
                 self.again[each.kind].add(each.id)
         for kind, entity_id in removed:
             self.late[kind].pop(entity_id, None)
+            self.again[kind].discard(entity_id)
         if self.cleared is not None:
             for kind, ids in marked.items():
                 self.cleared[kind].update(ids)

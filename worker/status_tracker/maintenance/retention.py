@@ -46,7 +46,7 @@ class Retention:
         self._client = client
         self._deployment = deployment
         self._owned = owned
-        # Of each partition the last entry that is still to be applied, and the era when it was added.
+        # Of each partition the last entry that is still to be applied, and the era of that.
         self._added: dict[int, tuple[object, str]] = {}
         # Of each set the place to go on from: what is before it is other workers'.
         self._places: dict[str, Place] = {}
