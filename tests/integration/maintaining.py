@@ -1,6 +1,7 @@
 """Entries whose time a test gives, and owners whose partitions it drives step by step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -84,6 +85,7 @@ class Interrupted:
 
     def __init__(self, client: Client, number: int, *, done: bool) -> None:
         self.is_cluster = client.is_cluster
+        self.number: int = number
         self._client = client
         self._left = number
         self._done = done
@@ -112,6 +114,15 @@ class Interrupted:
     def was_lost(self) -> bool:
         """Whether there were so many commands."""
         return self._left <= 0
+
+
+def interruptions(client: Client, *, done: bool) -> Iterator[Interrupted]:
+    """Yield what loses its connection at its first command, its second, … as many as were used."""
+    for number in count(1):
+        cut = Interrupted(client, number, done=done)
+        yield cut
+        if not cut.was_lost:
+            return
 
 
 class WithoutNode:

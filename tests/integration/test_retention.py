@@ -16,10 +16,10 @@ from tests.integration.maintaining import (
     PARTITIONS,
     SECOND,
     T0,
-    Interrupted,
     MakeOwner,
     Owner,
     WithoutNode,
+    interruptions,
     rules_of_task,
 )
 from tests.integration.test_commit import fill
@@ -221,23 +221,19 @@ async def test_a_connection_that_is_lost_at_any_command(
     owner: MakeOwner, redis_client: Redis, done: bool
 ) -> None:
     """An entry may be added twice then, of which the second one takes nothing away."""
-    number, was_lost = 0, True
-    while was_lost:
-        number += 1
+    for cut in interruptions(owner(RULES).client, done=done):
         redis_client.flushdb()
         one = owner(RULES, 0)
         await one.attach()
         await one.say(T0, TASK, *DONE)
-        cut = Interrupted(one.client, number, done=done)
         policy = Retention(cut, one.known, one.heard)
         for _ in range(2):
             with suppress(redis.ConnectionError):
                 await policy.look(T0 + TIME)
         await one.apply()
-        was_lost = cut.was_lost
         assert not redis_client.exists(f"status:task:{TASK}", COMPLETED)
-        assert len(removals(redis_client)) in ({1, 2} if was_lost else {1})
-    assert number > 2
+        assert len(removals(redis_client)) in ({1, 2} if cut.was_lost else {1})
+    assert cut.number > 2
 
 
 async def test_a_flush_in_the_middle(one: Owner, redis_client: Redis) -> None:

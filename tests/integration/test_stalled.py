@@ -14,9 +14,9 @@ from tests.integration.maintaining import (
     PARTITIONS,
     SECOND,
     T0,
-    Interrupted,
     MakeOwner,
     Owner,
+    interruptions,
     rules_of_task,
 )
 from tests.servers import Redis
@@ -256,21 +256,17 @@ async def test_a_connection_that_is_lost_at_any_command(
     owner: MakeOwner, redis_client: Redis, done: bool
 ) -> None:
     """Whatever the server did of it: in the end each is marked that is to be, and nobody else."""
-    number, was_lost = 0, True
-    while was_lost:
-        number += 1
+    for cut in interruptions(owner(RULES).client, done=done):
         redis_client.flushdb()
         one = await running(owner(RULES, 0), TASK, OTHER)
-        cut = Interrupted(one.client, number, done=done)
         policy = Stalled(cut, one.known, one.heard, owner="")
         for now in (T0, T0 + LIMIT, T0 + LIMIT, T0 + LIMIT):
             with suppress(redis.ConnectionError):
                 await policy.look(now)
-        was_lost = cut.was_lost
         assert marked(redis_client) == {TASK: T0 + LIMIT, OTHER: T0 + LIMIT}
         await one.say(T0 + 2 * LIMIT, OTHER, "completed")
         assert marked(redis_client) == {TASK: T0 + LIMIT}
-    assert number > 8
+    assert cut.number > 8
 
 
 async def test_many_at_once(owner: MakeOwner, redis_client: Redis) -> None:

@@ -18,10 +18,10 @@ from tests.integration.maintaining import (
     PARTITIONS,
     SECOND,
     T0,
-    Interrupted,
     MakeOwner,
     Owner,
     WithoutNode,
+    interruptions,
 )
 from tests.integration.test_stalled import (
     ENDING,
@@ -154,19 +154,17 @@ async def test_a_connection_is_lost_when_it_is_time_to_look_again(
     owner: MakeOwner, redis_client: Redis, done: bool
 ) -> None:
     """Who is to be looked at is not forgotten; and of those that are marked, each mark is known."""
-    number, was_lost = 0, True
-    while was_lost:
-        number += 1
+    for cut in interruptions(owner(RULES).client, done=done):
         redis_client.flushdb()
         one = await running(owner(RULES, 0), TASK, OTHER)
         policy = judging(one)
         await one.say(T0 + 1, OTHER, "running", progress=0.5)
         await policy.look(T0 + LIMIT)
         assert marked(redis_client) == {TASK: T0 + LIMIT}
-        cut = policy._client = Interrupted(one.client, number, done=done)
+        policy._client = cut
         with suppress(redis.ConnectionError):
             await policy.look(T0 + LIMIT + 1)
-        was_lost, policy._client = cut.was_lost, one.client
+        policy._client = one.client
         await one.say(T0 + LIMIT + 2, TASK, "running", progress=0.5)
         await policy.look(T0 + LIMIT + 2)
         assert marked(redis_client) == {OTHER: T0 + LIMIT + 1}
@@ -174,7 +172,7 @@ async def test_a_connection_is_lost_when_it_is_time_to_look_again(
         assert marked(redis_client) == {OTHER: T0 + LIMIT + 1, TASK: T0 + 2 * LIMIT + 2}
         await one.say(T0 + 2 * LIMIT + 3, OTHER, "completed")
         assert marked(redis_client) == {TASK: T0 + 2 * LIMIT + 2}
-    assert number > 3
+    assert cut.number > 3
 
 
 async def test_a_node_that_is_away_holds_up_no_other(owner: MakeOwner, redis_client: Redis) -> None:
