@@ -108,32 +108,28 @@ class Heard:
         for kind, limits in self._limits.items():
             if kind not in effects:
                 continue
-            after, late = effects[kind].after, self.late[kind]
+            after, late, again = effects[kind].after, self.late[kind], self.again[kind]
             were = late.keys() & after.keys()
-            for entity_id in were:
-                del late[entity_id]
-            # Who ended before anybody looked need not be looked at: there may be very many.
-            self.again[kind] -= {
-                entity_id
-                for entity_id in self.again[kind] & after.keys()
-                if after[entity_id].phase not in limits
-            }
             found = {
-                entity_id: came
+                entity_id
                 for entity_id, status in after.items()
                 if status.updated_at < known_by and status.phase in limits
             }
+            for entity_id in were - found:
+                del late[entity_id]
+            # Who ended before anybody looked need not be looked at: there may be very many.
+            again -= {each for each in again & after.keys() if after[each].phase not in limits}
             if found:
-                late |= found
+                late |= dict.fromkeys(found, came)
                 # Who was late before is looked at anyway, unless another limit holds now.
-                self.again[kind] |= found.keys() - were
-                self.again[kind].update(
-                    each.id for each in changes if each.kind == kind and each.id in found
-                )
-        # By one batch, an entity may enter a phase long ago, and be heard of just now.
-        for each in changes:
-            if each.updated_at < self.horizon and each.phase in self._limits.get(each.kind, ()):
-                self.again[each.kind].add(each.id)
+                again |= found - were
+            # By one batch, an entity may enter a phase long ago, and be heard of just now.
+            again.update(
+                each.id
+                for each in changes
+                if each.kind == kind
+                and (each.id in found or (each.updated_at < self.horizon and each.phase in limits))
+            )
         for kind, entity_id in removed:
             self.late[kind].pop(entity_id, None)
             self.again[kind].discard(entity_id)
