@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import client, costs, drain, latency, peers, rates
+from tests.bench import client, costs, drain, fleet, latency, peers, rates
 from tests.bench.processes import Plan, interruptible
 from tests.bench.report import (
     RESULTS,
@@ -23,6 +23,7 @@ from tests.servers import binaries
 PARTS: dict[str, Callable[[str, Plan], Report]] = {
     "peers": peers.measure,
     "drain": drain.measure,
+    "fleet": fleet.measure,
     "latency": latency.measure,
     "rates": rates.measure,
     "costs": costs.measure,
