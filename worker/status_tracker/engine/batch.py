@@ -148,16 +148,17 @@ class BatchBuilder:
         self._go_by(deployment.rules)
         self.batch: Batch = self._empty("0-0")
 
-    def restart(self, cursor: str, deployment: Deployment) -> None:
+    def restart(self, cursor: str, deployment: Deployment, *, has_marks: bool = True) -> None:
         """Begin at a cursor, by the rules in force, with nothing in memory.
 
-        What the keys hold may be something else than before.
+        What the keys hold may be something else than before. Without `has_marks` nobody is marked
+        as stalled.
         """
         if deployment.rules != self.deployment.rules:
             self._go_by(deployment.rules)
         self.deployment = deployment
         self.cache.restart(deployment.rules)
-        self.heard.attach(cursor, deployment.rules)
+        self.heard.attach(cursor, deployment.rules, has_marks=has_marks)
         self.batch = self._empty(cursor)
 
     def _go_by(self, rules: Rules) -> None:

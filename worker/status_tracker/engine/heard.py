@@ -53,12 +53,18 @@ class Heard:
         self.cleared: defaultdict[str, set[str]] | None = None
         """By kind, whose marks went with a commit while it was read who is marked; else None."""
 
-    def attach(self, cursor: str, rules: Rules) -> None:
-        """Go on from a cursor: with what is known, where that is where the last commit ended."""
+    def attach(self, cursor: str, rules: Rules, *, has_marks: bool = True) -> None:
+        """Go on from a cursor: with what is known, where that is where the last commit ended.
+
+        Without `has_marks` nobody was marked after the cursor was found there.
+        """
         limits = {kind: each.stalled for kind, each in rules.kinds.items() if each.stalled}
         ends = {kind: rules.kinds[kind].on_stalled for kind in limits}
         if (cursor, limits, ends) != (self.cursor, self._limits, self._ends):
             self.begin_anew()
+            # A mark that is on its way from here, by an older cursor, is refused.
+            if cursor != self.cursor and not has_marks:
+                self.marks = {}
         self.cursor = cursor
         self.is_unsure = False
         self._limits, self._ends = limits, ends

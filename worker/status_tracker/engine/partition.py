@@ -49,6 +49,9 @@ class PartitionKeyspace(Stream, Protocol):
     async def attach(self, deployment: Deployment, *, thorough: bool) -> Attached:
         """Find the cursor, and go by the rules of the deployment."""
 
+    async def has_marks(self) -> bool:
+        """Tell whether anybody may be marked as stalled."""
+
     async def load(self, wanted: Wanted) -> Mapping[str, Statuses]:
         """Load statuses."""
 
@@ -342,7 +345,7 @@ class Partition:
     async def _attach(self) -> None:
         """Find where to read on, on a server that may be another one than before."""
         deployment = await self._agreed()
-        self._adopt(deployment, await self._look(deployment))
+        await self._adopt(deployment, await self._look(deployment))
 
     async def _check_keys(self) -> None:
         """Notice, while nothing comes, that the keys were flushed, restored or taken over."""
@@ -350,7 +353,7 @@ class Partition:
         attached = await self._look(deployment)
         if attached.created or attached.lost or attached.cursor != self._builder.batch.cursor:
             await self._agreed()
-            self._adopt(deployment, attached)
+            await self._adopt(deployment, attached)
 
     async def _look(self, deployment: Deployment) -> Attached:
         thorough = time.monotonic() > self._thorough_at
@@ -359,9 +362,10 @@ class Partition:
             self._thorough_at = time.monotonic() + THOROUGH_EVERY
         return attached
 
-    def _adopt(self, deployment: Deployment, attached: Attached) -> None:
+    async def _adopt(self, deployment: Deployment, attached: Attached) -> None:
         """Read on from where the keys say; what was kept in memory may not be true any more."""
-        self._builder.restart(attached.cursor, deployment)
+        has_marks = await self._store.has_marks()
+        self._builder.restart(attached.cursor, deployment, has_marks=has_marks)
         self._size = 0
         self._log.attached(attached)
 

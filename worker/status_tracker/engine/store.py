@@ -62,6 +62,12 @@ class Store:
         self._epoch = attached.epoch
         return attached
 
+    async def has_marks(self) -> bool:
+        """Tell whether anybody is marked as stalled, or may be."""
+        keys = [self._keys.stalled(kind) for kind in self._deployment.rules.kinds]
+        counts = await self._client.execute_all([("ZCARD", key) for key in keys])
+        return any(count != 0 for count in counts)  # an error is none, either
+
     async def read(self, cursor: str, *, count: int, block: int | None) -> list[Entry]:
         """Read up to `count` entries after the cursor.
 
