@@ -12,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from status_tracker.dashboard import actions, reads
-from status_tracker.dashboard.answers import Query
+from status_tracker.dashboard.api import actions, reads
+from status_tracker.dashboard.api.answers import Query
+from status_tracker.dashboard.api.openapi import document
 from status_tracker.dashboard.asking import in_time, query, tagged
 from status_tracker.dashboard.auth import Auth
 from status_tracker.dashboard.deployment import Backing
 from status_tracker.dashboard.guard import Boundary, Guard, Policy
-from status_tracker.dashboard.openapi import document
 from status_tracker.dashboard.problems import respond
 from status_tracker.settings import Settings, load_settings
 

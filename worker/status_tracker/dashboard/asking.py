@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from status_tracker.dashboard.answers import Query
+from status_tracker.dashboard.api.answers import Query
 from status_tracker.dashboard.problems import ProblemError, refusals
 
 Q = TypeVar("Q", bound=Query)

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from status_tracker.dashboard.answers import Problem
+from status_tracker.dashboard.api.answers import Problem
 from status_tracker.errors import BacklogError, ConfigError, UnavailableError, UpdateError
 from status_tracker.text import escaped
 

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from status_tracker.cancellation import unless_stopped
 from status_tracker.client.documents import Rejected, entity_in
-from status_tracker.dashboard.answers import (
+from status_tracker.dashboard.api.answers import (
     Counts,
     Entities,
     Entity,
@@ -28,10 +28,10 @@ from status_tracker.dashboard.answers import (
     RejectedEntry,
     Waited,
 )
+from status_tracker.dashboard.api.streaming import NDJSON, SSE, Stream
 from status_tracker.dashboard.asking import answer, in_time, query, tagged
 from status_tracker.dashboard.deployment import MOST_OPEN, Backing
 from status_tracker.dashboard.problems import ProblemError, later, refusals
-from status_tracker.dashboard.streaming import NDJSON, SSE, Stream
 from status_tracker.lifecycle import Lifecycle
 from status_tracker.text import decoded, listed
 

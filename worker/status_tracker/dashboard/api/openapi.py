@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from status_tracker.dashboard import answers
-from status_tracker.dashboard.answers import Problem, Query
+from status_tracker.dashboard.api import answers
+from status_tracker.dashboard.api.answers import Problem, Query
+from status_tracker.dashboard.api.streaming import NDJSON, SSE
 from status_tracker.dashboard.problems import MEDIA_TYPE
-from status_tracker.dashboard.streaming import NDJSON, SSE
 from status_tracker.monitoring.health import Report
 from status_tracker.rules import Rules
 from status_tracker.schema import name_of, update_schema

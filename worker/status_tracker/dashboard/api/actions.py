@@ -8,10 +8,10 @@ from starlette.responses import Response
 
 from status_tracker.client.documents import Rejected
 from status_tracker.client.updates import NAMES
-from status_tracker.dashboard.answers import MOST_SENT, Left, Replayed, Sent, ToRemove, ToReplay
+from status_tracker.dashboard.api.answers import MOST_SENT, Left, Replayed, Sent, ToRemove, ToReplay
+from status_tracker.dashboard.api.reads import backing_of
 from status_tracker.dashboard.asking import answer, body, in_time
 from status_tracker.dashboard.problems import ProblemError
-from status_tracker.dashboard.reads import backing_of
 from status_tracker.errors import UpdateError
 
 _KNOWN = {"kind", "id", "phase", *NAMES.values()}

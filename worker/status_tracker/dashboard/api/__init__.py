@@ -1,0 +1,1 @@
+"""The endpoints of `/api/v1`, and what they are asked and answer."""
