@@ -91,13 +91,19 @@ class StatusReader:
         reading = self._reading.stalled(kind, newest=newest, limit=limit, after=after)
         return self._shell.run(reading)
 
-    def find(self, kind: str, pattern: str) -> Found:
+    def stalled_since(self, kind: str, ids: Iterable[str]) -> dict[str, int]:
+        """Return since when entities are stalled, by id, in ms; who is not, is not in it."""
+        return self._shell.run(self._reading.stalled_since(kind, ids))
+
+    def find(
+        self, kind: str, pattern: str, *, phase: str | None = None, limit: int | None = None
+    ) -> Found:
         """Return entities whose id fits a pattern, as in Redis' own: ``exp*``.
 
-        It looks at about 100,000 ids; `complete` says whether these were all. One that changes its
-        phase meanwhile may be missing.
+        In one phase, and at most so many, where that is said. It looks at about 100,000 ids;
+        `complete` says whether these were all. One that changes its phase meanwhile may be missing.
         """
-        return self._shell.run(self._reading.find(kind, pattern))
+        return self._shell.run(self._reading.find(kind, pattern, phase=phase, limit=limit))
 
     def counts(self, kind: str) -> dict[str, int]:
         """Return how many entities are in each phase, in the order of the rules."""
@@ -218,9 +224,15 @@ class AsyncStatusReader:
         reading = self._reading.stalled(kind, newest=newest, limit=limit, after=after)
         return await self._shell.run(reading)
 
-    async def find(self, kind: str, pattern: str) -> Found:
+    async def stalled_since(self, kind: str, ids: Iterable[str]) -> dict[str, int]:
+        """Return since when entities are stalled; see `StatusReader.stalled_since`."""
+        return await self._shell.run(self._reading.stalled_since(kind, ids))
+
+    async def find(
+        self, kind: str, pattern: str, *, phase: str | None = None, limit: int | None = None
+    ) -> Found:
         """Return entities whose id fits a pattern; see `StatusReader.find`."""
-        return await self._shell.run(self._reading.find(kind, pattern))
+        return await self._shell.run(self._reading.find(kind, pattern, phase=phase, limit=limit))
 
     async def counts(self, kind: str) -> dict[str, int]:
         """Return how many entities are in each phase, in the order of the rules."""

@@ -4,6 +4,7 @@ import heapq
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from status_tracker.client.documents import (
@@ -163,11 +164,31 @@ class Reading:
         more = len(merged) >= limit
         return page, cursor_text(Cursor(page[-1].member, ranks)) if more else None
 
-    def find(self, kind: str, pattern: str) -> Operation[Found]:
-        """Return entities whose id fits a pattern, as Redis knows them: ``exp*``."""
+    def stalled_since(self, kind: str, ids: Iterable[str]) -> Operation[dict[str, int]]:
+        """Return since when entities are stalled, in ms; those that are not, are not in it."""
         deployment = yield from self._of_kind(kind)
-        lifecycle = deployment.rules.kinds[kind]
-        sets = [own.phase(kind, each) for own in _all_own(deployment) for each in lifecycle.phases]
+        by_key: dict[str, list[str]] = defaultdict(list)
+        for each in dict.fromkeys(ids):
+            own = deployment.keys.partition(partition_of(each, deployment.partitions))
+            by_key[own.stalled(kind)].append(each)
+        commands: list[Command] = [("ZMSCORE", key, *some) for key, some in by_key.items()]
+        replies = yield from asked_all(commands, self._within)
+        return {
+            each: int(float(mark))
+            for some, marks in zip(by_key.values(), replies, strict=True)
+            for each, mark in zip(some, marks, strict=True)
+            if mark is not None
+        }
+
+    def find(
+        self, kind: str, pattern: str, *, phase: str | None, limit: int | None
+    ) -> Operation[Found]:
+        """Return entities whose id fits a pattern, as Redis knows them: ``exp*``."""
+        deployment = yield from self._of_kind(kind, () if phase is None else (phase,))
+        if limit is not None:
+            _check_limit(limit)
+        phases = deployment.rules.kinds[kind].phases if phase is None else (phase,)
+        sets = [own.phase(kind, each) for own in _all_own(deployment) for each in phases]
         sizes = yield from asked_all([("ZCARD", key) for key in sets], self._within)
         ids: dict[str, None] = {}
         room = MOST_LOOKED_AT
@@ -178,11 +199,17 @@ class Reading:
                 cursor, members = yield from asked(scan, self._within)
                 ids |= dict.fromkeys(map(_text, members[::2]))
                 room -= min(size, SCANNED_AT_ONCE)
+                if limit is not None and len(ids) > limit:
+                    room = 0
             if cursor != b"0":
                 break
-        statuses = yield from self.get_many(kind, ids)
-        there = {each: status for each, status in statuses.items() if status is not None}
-        return Found(there, complete=cursor == b"0")
+        statuses = yield from self.get_many(kind, islice(ids, limit))
+        there = {
+            each: status
+            for each, status in statuses.items()
+            if status is not None and phase in (None, status.phase)
+        }
+        return Found(there, complete=cursor == b"0" and len(ids) == len(statuses))
 
     def counts(self, kind: str) -> Operation[dict[str, int]]:
         """Return how many entities are in each phase, in the order of the rules."""

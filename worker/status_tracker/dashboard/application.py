@@ -19,6 +19,9 @@ from status_tracker.dashboard.asking import in_time, query, tagged
 from status_tracker.dashboard.auth import Auth
 from status_tracker.dashboard.deployment import Backing
 from status_tracker.dashboard.guard import Boundary, Guard, Policy
+from status_tracker.dashboard.live.hub import Hub
+from status_tracker.dashboard.live.stream import Live
+from status_tracker.dashboard.pages import routes as pages
 from status_tracker.dashboard.problems import respond
 from status_tracker.settings import Settings, load_settings
 
@@ -51,7 +54,9 @@ def create_app(
     hosts: Collection[str] | None = None,
     origins: Sequence[str] = (),
 ) -> Starlette:
-    """Return the HTTP API of a deployment, by its URL or settings; it can be mounted anywhere.
+    """Return the dashboard of a deployment, by its URL or settings; it can be mounted anywhere.
+
+    Below `/api/v1` is the HTTP API, and around it are the pages.
 
     It connects when it is first asked. Without `allow_actions`, which ask for `auth`, it only
     reads. `hosts` are the names by which it may be called (None: any), `origins` those of pages
@@ -66,6 +71,7 @@ def create_app(
     if prefix is not None:
         source = msgspec.structs.replace(source, prefix=prefix)
     backing = Backing(source)
+    hub = Hub(backing)
 
     async def openapi(request: Request) -> Response:
         query(request, Query)
@@ -81,11 +87,13 @@ def create_app(
         try:
             yield
         finally:
+            await hub.close()
             await backing.close()
 
     routes: list[BaseRoute] = [Route(API + path, each) for path, each in READS.items()]
     routes += [Route(f"{API}/changes", reads.Changes(), methods=["GET"])]
     routes += [Route(f"{API}/openapi.json", openapi)]
+    routes += [Route("/live", Live(backing, hub), methods=["POST"]), *pages.routes()]
     if allow_actions:
         routes += [Route(API + path, each, methods=["POST"]) for path, each in ACTIONS.items()]
     allowed = frozenset(origins)
@@ -109,4 +117,5 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.backing = backing
+    app.state.acts = allow_actions
     return app

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from status_tracker.client.documents import Rejected
 from status_tracker.client.updates import NAMES
 from status_tracker.dashboard.api.answers import MOST_SENT, Left, Replayed, Sent, ToRemove, ToReplay
-from status_tracker.dashboard.api.reads import backing_of
 from status_tracker.dashboard.asking import answer, body, in_time
+from status_tracker.dashboard.deployment import backing_of
 from status_tracker.dashboard.problems import ProblemError
 from status_tracker.errors import UpdateError
 

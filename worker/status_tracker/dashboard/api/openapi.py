@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from status_tracker.dashboard.api import answers
 from status_tracker.dashboard.api.answers import Problem, Query
-from status_tracker.dashboard.api.streaming import NDJSON, SSE
+from status_tracker.dashboard.api.telling import NDJSON, SSE
 from status_tracker.dashboard.problems import MEDIA_TYPE
 from status_tracker.monitoring.health import Report
 from status_tracker.rules import Rules

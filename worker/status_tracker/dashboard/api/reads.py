@@ -28,18 +28,13 @@ from status_tracker.dashboard.api.answers import (
     RejectedEntry,
     Waited,
 )
-from status_tracker.dashboard.api.streaming import NDJSON, SSE, Stream
+from status_tracker.dashboard.api.telling import NDJSON, SSE, telling
 from status_tracker.dashboard.asking import answer, in_time, query, tagged
-from status_tracker.dashboard.deployment import MOST_OPEN, Backing
+from status_tracker.dashboard.deployment import backing_of, check_room
 from status_tracker.dashboard.problems import ProblemError, later, refusals
+from status_tracker.dashboard.streaming import Stream
 from status_tracker.lifecycle import Lifecycle
 from status_tracker.text import decoded, listed
-
-
-def backing_of(request: Request) -> Backing:
-    """Return the deployment of the application."""
-    backing: Backing = request.app.state.backing
-    return backing
 
 
 async def life_of(request: Request, kind: str) -> Lifecycle:
@@ -132,7 +127,7 @@ async def wait(request: Request) -> Response:
         if phase not in life.phases:
             may = listed(["settled", *life.phases])
             raise ProblemError(400, f"until: {phase}; must be {may}", field="until")
-    _check_room(backing)
+    check_room(backing)
     waiting = backing.reader.wait(
         asked.kind, asked.id, until=until or "settled", timeout=asked.timeout
     )
@@ -190,7 +185,7 @@ def _rejected(found: Rejected) -> RejectedEntry:
 async def fleet(request: Request) -> Response:
     """Answer with who reads what, and what is wrong."""
     query(request, Query)
-    return answer(await in_time(backing_of(request).fleet()))
+    return answer((await in_time(backing_of(request).look())).report)
 
 
 class Changes:
@@ -202,14 +197,15 @@ class Changes:
         asked, backing = query(request, OfChanges), backing_of(request)
         # Whoever reconnects has it from the last event, and `after` from long before.
         after = request.headers.get("last-event-id") or asked.after or None
-        _check_room(backing)
+        check_room(backing)
         form = NDJSON if _wants_lines(request.headers.get("accept", "")) else SSE
         await in_time(backing.feed.open())
         if after is not None:
             with refusals():
                 backing.feed.since(after)  # is it a token?
         with backing.open:
-            await Stream(backing.feed, form, after, backing.stop)(scope, receive, send)
+            stream = Stream(form.media_type, telling(backing.feed, form, after), backing.stop)
+            await stream(scope, receive, send)
 
 
 def _wants_lines(accept: str) -> bool:
@@ -219,10 +215,3 @@ def _wants_lines(accept: str) -> bool:
         if media_type in (SSE.media_type, NDJSON.media_type):
             return media_type == NDJSON.media_type
     return False
-
-
-def _check_room(backing: Backing) -> None:
-    if backing.stop.is_set():
-        raise later("the server stops")
-    if backing.open.count >= MOST_OPEN:
-        raise later(f"{MOST_OPEN:,} streams and waits are open already")

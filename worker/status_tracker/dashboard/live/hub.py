@@ -1,0 +1,199 @@
+"""Looks on behalf of all open pages: what many show is read, and drawn, once.
+
+    the tail of the feed ──who changed phase──┐
+    all rows that are shown, once a second ───┼──▶ rows and regions ──what differs──▶ each page
+    the deployment, once a second ────────────┘
+
+While no page is open, nothing is read.
+"""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from status_tracker.cancellation import cancelled, started
+from status_tracker.dashboard.deployment import Backing, Look
+from status_tracker.dashboard.feed import Told
+from status_tracker.dashboard.live.drawing import draw_entity, draw_region, draw_row
+from status_tracker.dashboard.live.page import OpenPage
+from status_tracker.dashboard.live.rows import Moved, Rows, Shown, moved
+from status_tracker.dashboard.live.view import Region, Row, View
+from status_tracker.dashboard.pages.rendering import element
+from status_tracker.errors import ConfigError, UnavailableError
+from status_tracker.text import escaped
+
+log: logging.Logger = logging.getLogger(__name__)
+
+TICK = 0.25
+"""Seconds for which what moves is gathered: faster than that, people see nothing."""
+
+EVERY = 1.0
+"""Seconds between two looks at rows and at the deployment."""
+
+LOOKS_WITHIN = 10.0
+"""Seconds."""
+
+_AWAY = (UnavailableError, ConfigError, TimeoutError)
+
+
+class Hub:
+    """All open pages, and the one loop that looks for them."""
+
+    def __init__(self, backing: Backing) -> None:
+        self._backing = backing
+        self._pages: set[OpenPage] = set()
+        self._rows = Rows()
+        self._drawn: dict[Row, str] = {}
+        """Rows of lists, as they look now."""
+        self._chunk = 0
+        """The next one of the feed."""
+        self._due_at = 0.0
+        self._joined = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def keeping_up(self, view: View) -> Iterator[OpenPage]:
+        """Keep a page up while it is open."""
+        page = OpenPage(view)
+        self._tell_missed(page)
+        self._pages.add(page)
+        self._rows.add(page)
+        self._joined.set()
+        if self._task is None or self._task.done():
+            self._chunk = self._backing.feed.end
+            self._task = started(self._run(), "status-tracker dashboard live")
+        try:
+            yield page
+        finally:
+            self._pages.discard(page)
+            self._rows.discard(page)
+            for row in page.view.rows:
+                if row not in self._rows.viewers:
+                    self._drawn.pop(row, None)
+
+    async def close(self) -> None:
+        """End it."""
+        if self._task is not None:
+            await cancelled([self._task])
+
+    async def _run(self) -> None:
+        while self._pages:
+            began = time.monotonic()
+            problem = None
+            try:
+                async with asyncio.timeout(LOOKS_WITHIN):
+                    await self._look()
+            except _AWAY as error:
+                problem = escaped(str(error)) or "the Redis server did not answer in time"
+            except Exception:  # or all pages would stand still for ever
+                log.exception("the live pages met a bug", extra={"event": "background_ended"})
+                problem = "this is a bug; the log of the dashboard has more"
+            for page in self._pages:
+                page.at(self._backing.clock(), problem)
+            await asyncio.sleep(max(0.0, TICK - (time.monotonic() - began)))
+            await self._idle()
+
+    async def _idle(self) -> None:
+        """Wait until the feed moves, a page comes, or it is time to look again."""
+        left = self._due_at - time.monotonic()
+        if left <= 0 or self._joined.is_set():
+            return
+        waits = [
+            started(self._backing.feed.moved(self._chunk), "status-tracker dashboard moved"),
+            started(self._joined.wait(), "status-tracker dashboard joined"),
+        ]
+        try:
+            await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await cancelled(waits)
+
+    async def _look(self) -> None:
+        """Read what may have moved, and tell each page what did."""
+        self._joined.clear()
+        events = moved(self._events())
+        is_due = time.monotonic() >= self._due_at
+        if is_due:
+            self._due_at = time.monotonic() + EVERY
+        rows = [*self._rows.unknown(), *(self._rows.due() if is_due else ())]
+        await self._rows.read(self._backing.reader, rows)
+        self._rows.apply(events)
+        look = await self._backing.look()
+        new = [page for page in self._pages if page.is_new]
+        self._tell_newcomers(events)
+        await self._draw_rows(look, new)
+        await self._draw_entities(look)
+        self._draw_regions(look, self._pages if is_due else new)
+        for page in new:
+            page.is_new = False
+
+    def _events(self) -> Iterator[Told]:
+        """Yield what the feed told since the last look."""
+        feed = self._backing.feed
+        self._chunk = max(self._chunk, feed.first)
+        while self._chunk < feed.end:
+            chunk = feed.chunk(self._chunk)
+            self._chunk += 1
+            if chunk is not None:
+                yield from chunk.events
+
+    def _tell_missed(self, page: OpenPage) -> None:
+        """Tell a page that comes back who came while it was away."""
+        if page.view.after:
+            missed = self._backing.feed.since(page.view.after)
+            if missed is None:
+                page.missed()
+            else:
+                page.came(_entered(moved(told for told, _ in missed)))
+
+    def _tell_newcomers(self, events: Iterable[Moved]) -> None:
+        entered = _entered(events)
+        for page in self._pages if entered else ():
+            page.came(entered)
+
+    async def _draw_rows(self, look: Look, new: Iterable[OpenPage]) -> None:
+        """Draw those that moved, for all who show them, and all there are for new pages."""
+        for row, shown in self._rows.shown.items():
+            if not shown.is_drawn:
+                shown.is_drawn = True
+                self._drawn[row] = draw_row(look, row, shown.status, shown.since, shown.stalled)
+                for page in self._rows.viewers[row]:
+                    page.put(element(row.kind, row.id), self._drawn[row])
+        for page in new:
+            for row in page.view.rows:
+                if row in self._drawn:
+                    page.put(element(row.kind, row.id), self._drawn[row])
+
+    async def _draw_entities(self, look: Look) -> None:
+        """Draw entities that have a page of their own, for it."""
+        for page in [each for each in self._pages if each.view.detail]:
+            for row in page.view.rows:
+                shown = self._rows.shown.get(row)
+                if shown is not None:
+                    await self._read_history(row, shown)
+                    html = draw_entity(look, row, shown.status, shown.stalled, shown.history)
+                    page.put("entity", html)
+
+    async def _read_history(self, row: Row, shown: Shown) -> None:
+        if not shown.is_told:
+            shown.is_told = True
+            shown.history = await self._backing.reader.history(row.kind, row.id)
+
+    def _draw_regions(self, look: Look, pages: Iterable[OpenPage]) -> None:
+        drawn: dict[Region, str] = {}
+        for page in pages:
+            for region in page.view.regions:
+                if region not in drawn:
+                    drawn[region] = draw_region(look, self._backing.seen, region)
+                page.put(region.name, drawn[region])
+
+
+def _entered(events: Iterable[Moved]) -> Mapping[tuple[str, str], set[Row]]:
+    """Return who entered which phase, by kind and phase."""
+    found: defaultdict[tuple[str, str], set[Row]] = defaultdict(set)
+    for row, change in events:
+        if change is not None:
+            found[row.kind, change.phase].add(row)
+    return found

@@ -1,0 +1,139 @@
+"""The entities of a kind, by phase."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from status_tracker.dashboard.api.answers import Query
+from status_tracker.dashboard.asking import in_time, query
+from status_tracker.dashboard.deployment import Backing, Look, backing_of
+from status_tracker.dashboard.live.view import Region, View
+from status_tracker.dashboard.pages.diagram import diagram
+from status_tracker.dashboard.pages.making import Listed, life_of, made, rows_of
+from status_tracker.dashboard.pages.rendering import Looks
+from status_tracker.dashboard.problems import ProblemError
+from status_tracker.lifecycle import Lifecycle
+from status_tracker.text import listed
+
+ON_A_PAGE = 100
+
+STALLED = "stalled"
+"""What the tab of those is called; a phase may have that name, too, and then comes first."""
+
+
+class OfKind(Query, frozen=True, kw_only=True):
+    """Which page is meant."""
+
+    kind: str
+    phase: str | None = None
+    order: Literal["newest", "oldest"] = "newest"
+    after: str | None = None
+    id: Annotated[str, Meta(max_length=256)] = ""
+    """How ids are to begin."""
+
+
+class Found(Struct, frozen=True):
+    """A page of a list."""
+
+    rows: list[Listed]
+    after: str | None = None
+    notice: str = ""
+
+
+async def kind(request: Request) -> Response:
+    """Answer with a page of the entities of a kind."""
+    asked, backing = query(request, OfKind), backing_of(request)
+    look = await in_time(backing.look())
+    life = life_of(look, asked.kind)
+    counts = look.counts(asked.kind)
+    phase = asked.phase or _first(life, counts)
+    if phase not in [*life.phases, STALLED]:
+        raise ProblemError(404, f"phase: {phase}; must be {listed(life.phases)}")
+    found = await in_time(_found(backing, asked, phase, life))
+    is_first = asked.after is None and not asked.id and asked.order == "newest"
+    return made(
+        request,
+        look,
+        "kind.html",
+        View(
+            regions=[Region("phases", asked.kind, phase)],
+            rows=rows_of(found.rows),
+            lists=[(asked.kind, phase)] if is_first and phase != STALLED else [],
+        ),
+        title=asked.kind,
+        here=asked.kind,
+        kind=asked.kind,
+        phase=phase,
+        order=asked.order,
+        beginning=asked.id,
+        rows=found.rows,
+        after=found.after,
+        is_later=asked.after is not None,
+        notice=found.notice,
+        empty=_empty(look, asked, phase),
+        lifecycle=diagram(life, counts, Looks(look.deployment.rules), asked.kind),
+    )
+
+
+def _first(life: Lifecycle, counts: dict[str, int]) -> str:
+    """Return the phase that people look for: where something is under way, or else something is."""
+    there = [phase for phase in life.phases if counts[phase]]
+    under_way = [phase for phase in there if phase not in life.settled | life.initial]
+    return next(iter([*under_way, *there, *life.phases]))
+
+
+async def _found(backing: Backing, asked: OfKind, phase: str, life: Lifecycle) -> Found:
+    newest = asked.order == "newest"
+    if phase == STALLED and phase not in life.phases:
+        page = await backing.reader.stalled(
+            asked.kind, newest=newest, limit=ON_A_PAGE, after=asked.after
+        )
+        rows = [
+            Listed(asked.kind, each, at.status, stalled=at.since)
+            for each, at in page.entities.items()
+        ]
+        return Found([each for each in rows if each.id.startswith(asked.id)], page.after)
+    if asked.id:
+        return await _beginning(backing, asked, phase)
+    listed = await backing.reader.list(
+        asked.kind, phase, newest=newest, limit=ON_A_PAGE, after=asked.after
+    )
+    marks = await backing.reader.stalled_since(asked.kind, listed.statuses)
+    return Found(
+        [
+            Listed(asked.kind, each, status, listed.since[each], marks.get(each))
+            for each, status in listed.statuses.items()
+        ],
+        listed.after,
+    )
+
+
+async def _beginning(backing: Backing, asked: OfKind, phase: str) -> Found:
+    """Return those whose ids begin so: as many as a page has."""
+    found = await backing.reader.find(asked.kind, beginning(asked.id), phase=phase, limit=ON_A_PAGE)
+    marks = await backing.reader.stalled_since(asked.kind, found.statuses)
+    rows = [
+        Listed(asked.kind, each, status, stalled=marks.get(each))
+        for each, status in sorted(found.statuses.items())
+    ]
+    return Found(rows, notice="" if found.complete else INCOMPLETE)
+
+
+INCOMPLETE = "There may be more: not all ids were looked at. Give more of the id, or all of it."
+
+
+def beginning(text: str) -> str:
+    """Return the pattern, as Redis has it, of what begins so."""
+    return "".join(f"\\{each}" if each in "*?[]^\\-" else each for each in text) + "*"
+
+
+def _empty(look: Look, asked: OfKind, phase: str) -> str:
+    if asked.id:
+        return f"No {asked.kind} in {phase} has an id that begins with {asked.id}."
+    if asked.after:
+        return "This is the end of the list."
+    if any(look.counts(asked.kind).values()):
+        return f"No {asked.kind} is in {phase} now."
+    return f"There is no {asked.kind} yet. Send one: status-tracker emit {asked.kind} ID {phase}"

@@ -1,0 +1,1 @@
+// Buttons that act, after a question that says how much it is about.
