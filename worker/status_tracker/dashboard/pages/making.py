@@ -49,7 +49,14 @@ def life_of(look: Look, kind: str) -> Lifecycle:
 
 
 def made(
-    request: Request, look: Look, template: str, view: View, *, title: str, **values: Any
+    request: Request,
+    look: Look,
+    template: str,
+    view: View,
+    *,
+    title: str,
+    status: int = 200,
+    **values: Any,
 ) -> Response:
     """Answer with a page, which is kept up as its view says."""
     shown = msgspec.structs.replace(view, regions=[Region("health"), *view.regions])
@@ -66,7 +73,7 @@ def made(
         "root": "",
         "acts": request.app.state.acts,
     }
-    return page(template, around | values)
+    return page(template, around | values, status)
 
 
 def shows_problems(handler: Handler) -> Handler:

@@ -7,12 +7,15 @@ from typing import Any
 from urllib.parse import urlencode
 
 import jinja2
+import msgspec
 from starlette.responses import Response
 
 from status_tracker.dashboard.pages import words
 from status_tracker.dashboard.pages.phases import Appearance, appearances
+from status_tracker.dashboard.pages.timeline import spells
+from status_tracker.models import Status
 from status_tracker.rules import Rules
-from status_tracker.text import escaped
+from status_tracker.text import escaped, escaped_lines
 
 GONE = Appearance("over", "slash", 0)
 
@@ -46,7 +49,7 @@ def element(kind: str, entity_id: str) -> str:
 
 
 def _digest() -> str:
-    """Return what changes with any of the files that pages load: browsers may keep them for ever."""
+    """Return what changes with any of the files that pages load, which browsers may keep."""
     files = sorted(STATIC.iterdir())
     found = hashlib.blake2b(digest_size=6)
     for each in files:
@@ -71,8 +74,10 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     found.filters |= {
+        "document": document,
         "escaped": escaped,
         "exact": words.exact,
+        "lines": escaped_lines,
         "number": words.number,
         "shown": words.shown,
         "span": words.span,
@@ -83,8 +88,15 @@ def environment() -> jinja2.Environment:
         "asset": _asset,
         "element": element,
         "share": words.share,
+        "spells": spells,
     }
     return found
+
+
+def document(status: Status) -> str:
+    """Return a status as its key has it, in lines."""
+    text = msgspec.json.format(msgspec.json.encode(status)).decode()
+    return escaped_lines(text)
 
 
 class Looks:

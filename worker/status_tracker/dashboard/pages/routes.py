@@ -6,15 +6,19 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from status_tracker.dashboard.pages.entity import entity
 from status_tracker.dashboard.pages.fleet import fleet
 from status_tracker.dashboard.pages.kind import kind
 from status_tracker.dashboard.pages.making import shows_problems
 from status_tracker.dashboard.pages.overview import overview
 from status_tracker.dashboard.pages.rendering import STATIC
+from status_tracker.dashboard.pages.search import search
 
 PAGES = {
     "/": overview,
     "/kind": kind,
+    "/entity": entity,
+    "/search": search,
     "/fleet": fleet,
 }
 

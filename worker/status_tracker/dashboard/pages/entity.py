@@ -1,0 +1,89 @@
+"""All that there is of one entity."""
+
+import asyncio
+import shlex
+from collections.abc import Iterator
+
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from status_tracker.client.documents import entity_in
+from status_tracker.dashboard.api.answers import OfEntity
+from status_tracker.dashboard.asking import in_time, query
+from status_tracker.dashboard.deployment import Backing, Look, backing_of
+from status_tracker.dashboard.live.view import Row, View
+from status_tracker.dashboard.pages.making import life_of, made
+from status_tracker.dashboard.pages.overview import Rejection, rejection
+from status_tracker.keys import partition_of
+from status_tracker.lifecycle import Lifecycle
+from status_tracker.models import Status
+
+LOOKED_THROUGH = 1_000
+"""Rejected entries, the newest, among which those of an entity are looked for."""
+
+
+class Command(Struct, frozen=True):
+    """What to type in a shell."""
+
+    text: str
+    why: str
+
+
+async def entity(request: Request) -> Response:
+    """Answer with the page of an entity; 404 where it has no status, and what is known though."""
+    asked, backing = query(request, OfEntity), backing_of(request)
+    look = await in_time(backing.look())
+    life = life_of(look, asked.kind)
+    reader = backing.reader
+    status, history, marks, rejected = await in_time(
+        asyncio.gather(
+            reader.get(asked.kind, asked.id),
+            reader.history(asked.kind, asked.id),
+            reader.stalled_since(asked.kind, [asked.id]),
+            _rejections(backing, asked),
+        )
+    )
+    return made(
+        request,
+        look,
+        "entity.html",
+        View(rows=[Row(asked.kind, asked.id)], detail=True),
+        status=404 if status is None else 200,
+        title=asked.id,
+        here=asked.kind,
+        kind=asked.kind,
+        id=asked.id,
+        found=status,
+        stalled=marks.get(asked.id),
+        history=history,
+        rejected=rejected,
+        looked_through=LOOKED_THROUGH,
+        commands=list(_commands(look, asked, status, life)),
+    )
+
+
+async def _rejections(backing: Backing, asked: OfEntity) -> list[Rejection]:
+    """Return what was lately rejected of an entity."""
+    page = await backing.reader.rejected(limit=LOOKED_THROUGH)
+    named = [(each, entity_in(each.data)) for each in page.entries]
+    return [rejection(each) for each, of in named if (of.kind, of.id) == (asked.kind, asked.id)]
+
+
+def _commands(
+    look: Look, asked: OfEntity, status: Status | None, life: Lifecycle
+) -> Iterator[Command]:
+    """Yield what helps to look at an entity, or to mend it."""
+    who = shlex.join([asked.kind, *(["--"] if asked.id.startswith("-") else []), asked.id])
+    keys = look.deployment.keys.partition(partition_of(asked.id, look.deployment.partitions))
+    yield Command(f"status-tracker watch {who}", "follow it")
+    yield Command(shlex.join(["redis-cli", "GET", keys.status(asked.kind, asked.id)]), "its key")
+    rejected = shlex.join(["--kind", asked.kind, f"--id={asked.id}"])
+    yield Command(f"status-tracker rejected list --each {rejected}", "what was rejected of it")
+    if status is None:
+        first = next(phase for phase in life.phases if phase in life.initial)
+        yield Command(f"status-tracker emit {who} {first}", "begin it")
+        return
+    for phase in life.edges.get(status.phase, {}):
+        yield Command(f"status-tracker set {who} {phase}", f"set it to {phase}")
+    yield Command(f"status-tracker forget {who}", "take it away")
