@@ -1,6 +1,7 @@
 """The changes of an entity, with how long each phase lasted."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from msgspec import Struct
 
@@ -25,7 +26,7 @@ def spells(history: Sequence[Change]) -> list[Spell]:
     """
     lasted = [
         max(0.0, later.updated_at - change.updated_at)
-        for later, change in zip(history, history[1:], strict=False)
+        for later, change in pairwise(history)
     ]
     longest = max(lasted, default=0) or 1
     return [
