@@ -39,8 +39,8 @@ def dashboard(folder: Path, url: str, *options: str) -> Iterator[tuple[subproces
     try:
         assert process.stderr is not None
         line = process.stderr.readline()
-        assert line.endswith("/api/v1/openapi.json\n"), line + process.stderr.read()
-        yield process, line.strip().removesuffix("/openapi.json")
+        assert line.endswith("/\n"), line + process.stderr.read()
+        yield process, f"{line.strip()}api/v1"
     finally:
         process.kill()
         process.communicate()

@@ -170,7 +170,7 @@ def test_the_live_view_fits_its_terminal() -> None:
     assert len(rows) == ROWS
     assert {len(row) for row in rows} == {COLUMNS}
     text = "\n".join(rows)
-    assert "redis-cli -u redis://127.0.0.1:" in text
+    assert "http://127.0.0.1:" in text
     assert number(r"running +(\d+) ", text) > 0
     assert re.search(r"running tasks \(\d+, \d+ stalled\)", text)
     assert re.search(r"video-\d{4}-\w+ +━+.* \d+%", text)

@@ -216,7 +216,7 @@ def test_the_procfile_starts_a_fleet(
     }
     with (tmp_path / "log").open("wb") as log:
         honcho = subprocess.Popen(
-            [scripts / "honcho", "start", "-c", "worker=4"],
+            [scripts / "honcho", "start", "-c", "worker=4,dashboard=0"],
             cwd=ROOT,
             env=environment,
             stdout=log,

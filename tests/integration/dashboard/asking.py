@@ -11,7 +11,6 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 from status_tracker.dashboard import bearer, create_app
 from status_tracker.dashboard.serving import listen, serve
-from status_tracker.signals import StopSignals
 
 SECRET = "letters" * 3
 AUTH = {"Authorization": f"Bearer {SECRET}"}
@@ -49,13 +48,13 @@ class Site(NamedTuple):
     """An application that is served at a socket."""
 
     app: Starlette
-    signals: StopSignals
+    stopping: asyncio.Event
     port: int
     ended: asyncio.Task[None]
 
     async def stop(self) -> None:
         """Have it stop, as by SIGTERM, and wait for it."""
-        self.signals.receive()
+        self.stopping.set()
         async with asyncio.timeout(DEADLINE):
             await self.ended
 
@@ -64,10 +63,10 @@ class Site(NamedTuple):
 async def site(source: Any, port: int = 0, **options: Any) -> AsyncIterator[Site]:
     """Serve it in this loop."""
     own = listen("127.0.0.1", port)
-    signals = StopSignals()
+    stopping = asyncio.Event()
     app = create_app(source, **options)
-    ended = asyncio.create_task(serve(app, own, signals))
-    found = Site(app, signals, own.getsockname()[1], ended)
+    ended = asyncio.create_task(serve(app, own, stopping))
+    found = Site(app, stopping, own.getsockname()[1], ended)
     try:
         yield found
     finally:

@@ -224,7 +224,7 @@ async def test_there_is_room_for_so_many(
     server: Server, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More are asked to come later; one that went makes room."""
-    monkeypatch.setattr("status_tracker.dashboard.api.reads.MOST_OPEN", 1)
+    monkeypatch.setattr("status_tracker.dashboard.deployment.MOST_OPEN", 1)
     Publisher(redis_client)
     async with site(server.url) as own:
         async with listening(own.port) as first, listening(own.port) as second:

@@ -170,7 +170,7 @@ async def test_a_bug_is_told_to_the_log_only(
     async def broken() -> None:
         raise RuntimeError("of ours")
 
-    app.state.backing.fleet = broken
+    app.state.backing.look = broken
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         found = await client.get("/api/v1/fleet")

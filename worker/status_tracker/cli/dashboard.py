@@ -1,4 +1,4 @@
-"""`status-tracker dashboard`: the deployment over HTTP."""
+"""`status-tracker dashboard`: the deployment in a browser, and over HTTP."""
 
 import asyncio
 import ipaddress
@@ -17,6 +17,8 @@ NAMES_HERE = ("localhost", "127.0.0.1", "[::1]")
 
 ORIGIN = re.compile(r"https?://[^/?#@*\s]+")
 """As browsers send it, without a path: any other text would never be the same as theirs."""
+
+BASE_PATH = re.compile(r"(/[\w.~-]+)+", re.ASCII)
 
 
 @click.command("dashboard", epilog=EPILOG)
@@ -43,6 +45,12 @@ ORIGIN = re.compile(r"https?://[^/?#@*\s]+")
     multiple=True,
     help="Pages elsewhere that may ask.",
 )
+@click.option(
+    "--base-path",
+    metavar="PATH",
+    default="",
+    help="Serve below a path, for a proxy that passes it on: /status.",
+)
 @connection_options
 def command(
     *,
@@ -52,8 +60,9 @@ def command(
     auth: str | None,
     allow_actions: bool,
     origins: tuple[str, ...],
+    base_path: str,
 ) -> None:
-    """Serve the HTTP API until Ctrl-C: statuses, changes as they come, the fleet.
+    """Serve the dashboard and the HTTP API until Ctrl-C: statuses, changes as they come, the fleet.
 
     It listens at a loopback address and only reads, unless told otherwise.
 
@@ -66,20 +75,24 @@ def command(
     for origin in origins:
         if ORIGIN.fullmatch(origin) is None:
             raise click.UsageError(f"--cors-origin {origin}: write it as https://app.example.com")
+    if base_path and BASE_PATH.fullmatch(base_path) is None:
+        raise click.UsageError(f"--base-path {base_path}: write it as /status")
     try:
         from status_tracker.dashboard import create_app  # noqa: PLC0415 - it needs the extra
+        from status_tracker.dashboard.application import below  # noqa: PLC0415
         from status_tracker.dashboard.auth import parse_auth  # noqa: PLC0415
-        from status_tracker.dashboard.serving import listen, serve  # noqa: PLC0415
+        from status_tracker.dashboard.serving import address_of, listen, serve  # noqa: PLC0415
     except ImportError:
         raise ConfigError(
             "the dashboard is not installed: pip install 'status-tracker[dashboard]'"
         ) from None
     who = None if auth is None else parse_auth(auth, os.environ)
     with stop_signals() as signals, listen(host, port) as own:
-        address, actual = own.getsockname()[:2]
-        name = f"[{address}]" if ":" in address else address
+        name, actual = address_of(own)
 
         async def run() -> None:
+            stop = asyncio.Event()
+            signals.call(stop.set)
             app = create_app(
                 settings,
                 auth=who,
@@ -87,8 +100,8 @@ def command(
                 hosts=(*NAMES_HERE, name) if who is None else None,
                 origins=origins,
             )
-            click.echo(f"http://{name}:{actual}/api/v1/openapi.json", err=True)
-            await serve(app, own, signals)
+            click.echo(f"http://{name}:{actual}{base_path}/", err=True)
+            await serve(below(base_path, app) if base_path else app, own, stop)
 
         asyncio.run(run())
 

@@ -10,7 +10,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from status_tracker.dashboard.api import actions, reads
 from status_tracker.dashboard.api.answers import Query
@@ -119,3 +119,10 @@ def create_app(
     app.state.backing = backing
     app.state.acts = allow_actions
     return app
+
+
+def below(path: str, app: Starlette) -> Starlette:
+    """Return the same application below a path, for whoever serves it alone: ``/status``."""
+    outer = Starlette(routes=[Mount(path, app)], lifespan=app.router.lifespan_context)
+    outer.state.backing = app.state.backing
+    return outer

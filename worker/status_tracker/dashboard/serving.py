@@ -1,5 +1,6 @@
-"""Serving the application by uvicorn until a signal to stop comes."""
+"""Serving the application by uvicorn until it is told to stop."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,9 +8,9 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.applications import Starlette
 
+from status_tracker.cancellation import cancelled, started
 from status_tracker.dashboard.deployment import Backing
 from status_tracker.errors import ConfigError
-from status_tracker.signals import StopSignals
 
 BACKLOG = 2048
 """Connections that wait to be taken."""
@@ -48,8 +49,8 @@ def listen(host: str, port: int) -> socket.socket:
     return own
 
 
-async def serve(app: Starlette, own: socket.socket, signals: StopSignals) -> None:
-    """Serve until a signal comes; streams end at once, and others within a second."""
+async def serve(app: Starlette, own: socket.socket, stop: asyncio.Event) -> None:
+    """Serve until told to stop; streams end at once, and others within a second."""
     config = uvicorn.Config(
         app,
         access_log=False,
@@ -62,9 +63,19 @@ async def serve(app: Starlette, own: socket.socket, signals: StopSignals) -> Non
     server = _Server(config)
     backing: Backing = app.state.backing
 
-    def stop() -> None:
+    # Whoever cancels it waits, too, until connections are closed.
+    serving = started(server.serve(sockets=[own]), "status-tracker dashboard server")
+    stopping = started(stop.wait(), "status-tracker dashboard stop")
+    try:
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
         backing.stop.set()
         server.should_exit = True
+        await serving
+        await cancelled([stopping])
 
-    signals.call(stop)
-    await server.serve(sockets=[own])
+
+def address_of(own: socket.socket) -> tuple[str, int]:
+    """Return where a socket listens, as a URL has it: the host's address, and the port."""
+    address, port = own.getsockname()[:2]
+    return f"[{address}]" if ":" in address else address, port

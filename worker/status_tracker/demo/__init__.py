@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ from status_tracker.app import Worker
 from status_tracker.client.emitter import AsyncEmitter
 from status_tracker.client.reader import AsyncStatusReader
 from status_tracker.demo.luck import Luck
+from status_tracker.demo.pages import Places, listening, places, show_pages
 from status_tracker.demo.producers import VideoService
 from status_tracker.demo.snapshot import Reader
 from status_tracker.demo.streams import Streams
@@ -70,9 +72,10 @@ async def _on_own_server(seconds: float | None, signals: StopSignals) -> list[st
     with (
         tempfile.TemporaryDirectory(prefix="status-tracker-") as folder,
         embedded_server(Path(folder)) as url,
+        listening() as own_socket,
     ):
         try:
-            return list(await _run(url, seconds, stop))
+            return list(await _run(url, seconds, stop, own_socket))
         except BaseExceptionGroup as group:
             error = _first(group)
         if isinstance(error, RedisConnectionError | UnavailableError):
@@ -91,7 +94,9 @@ def _rules() -> Rules:
     return msgspec.structs.replace(rules, history=HISTORY, kinds=kinds)
 
 
-async def _run(url: str, seconds: float | None, stop: asyncio.Event) -> Iterator[str]:
+async def _run(
+    url: str, seconds: float | None, stop: asyncio.Event, own_socket: socket.socket | None
+) -> Iterator[str]:
     """Run everything until told to stop; what fails ends the others."""
     settings = load_settings(environment={}, options={"redis_url": url})
     worker = Worker(settings, rules=_rules())
@@ -111,7 +116,9 @@ async def _run(url: str, seconds: float | None, stop: asyncio.Event) -> Iterator
         await _created(statuses)
         following = group.create_task(reader.follow(), name="change feed")
         producing = group.create_task(VideoService(streams, Luck()).run(), name="producers")
-        showing = group.create_task(_show(url, reader, began), name="view")
+        ended = asyncio.Event()
+        group.create_task(show_pages(own_socket, settings, ended), name="dashboard")
+        showing = group.create_task(_show(places(url, own_socket), reader, began), name="view")
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -124,6 +131,7 @@ async def _run(url: str, seconds: float | None, stop: asyncio.Event) -> Iterator
         await working
         showing.cancel()
         following.cancel()
+        ended.set()
         snapshot = await reader.snapshot()
     return summary(seconds, worker.tally, snapshot)
 
@@ -143,14 +151,14 @@ def _connect(url: str) -> Redis:
     return Redis.from_url(url, protocol=2, socket_timeout=None, retry=Retry(NoBackoff(), 0))
 
 
-async def _show(url: str, reader: Reader, began: float) -> None:
+async def _show(where: Places, reader: Reader, began: float) -> None:
     """Show what happens in the way that standard output allows."""
     console = Console()
     # Not only `is_interactive`: that is also true of a pipe when FORCE_COLOR is set.
     if console.is_interactive and sys.stdout.isatty():
-        await show_live(console, url, reader, began)
+        await show_live(console, where, reader, began)
     else:
-        await show_lines(url, reader, began)
+        await show_lines(where, reader, began)
 
 
 async def _drained(worker: Worker, streams: Streams) -> None:

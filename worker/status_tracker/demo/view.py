@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from status_tracker.demo.pages import Places
 from status_tracker.demo.snapshot import Reader, Snapshot
 from status_tracker.models import Change, Status
 
@@ -69,11 +70,11 @@ def room(size: ConsoleDimensions) -> Room:
     return Room(tasks, tasks if size.width >= WIDE else 0, rejections)
 
 
-async def show_live(console: Console, url: str, reader: Reader, began: float) -> None:
+async def show_live(console: Console, where: Places, reader: Reader, began: float) -> None:
     """Draw what the keys say, again and again, until cancelled."""
     with _log_held_back(), Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            screen = await _screen(room(console.size), url, reader, began)
+            screen = await _screen(room(console.size), where, reader, began)
             live.update(screen, refresh=True)
             await asyncio.sleep(REFRESH)
 
@@ -93,7 +94,7 @@ def _log_held_back() -> Iterator[None]:
             handler.close()
 
 
-async def _screen(rows: Room, url: str, reader: Reader, began: float) -> Layout:
+async def _screen(rows: Room, where: Places, reader: Reader, began: float) -> Layout:
     snapshot = await reader.snapshot()
     running = await reader.running(rows.tasks)
     columns = [
@@ -106,14 +107,14 @@ async def _screen(rows: Room, url: str, reader: Reader, began: float) -> Layout:
     middle.split_row(*columns)
     screen = Layout()
     screen.split_column(
-        Layout(_header(url, time.monotonic() - began, snapshot.rate), size=HEADER),
+        Layout(_header(where, time.monotonic() - began, snapshot.rate), size=HEADER),
         middle,
         Layout(_rejections(snapshot, rows.rejections), size=rows.rejections + FRAME),
     )
     return screen
 
 
-def _header(url: str, seconds: float, rate: float) -> Table:
+def _header(where: Places, seconds: float, rate: float) -> Table:
     header = Table.grid(expand=True, padding=(0, 1))
     header.add_column(no_wrap=True)
     header.add_column(no_wrap=True, justify="right")
@@ -121,7 +122,8 @@ def _header(url: str, seconds: float, rate: float) -> Table:
         Text("status-tracker demo", "bold"),
         Text(f"{rate:,.0f} events/s    {seconds:.0f} s", "bold"),
     )
-    header.add_row(Text(f"redis-cli -u {url}", "cyan"), Text("Ctrl-C ends it", "bright_black"))
+    look = where.pages or f"redis-cli -u {where.redis}"
+    header.add_row(Text(look, "cyan"), Text("Ctrl-C ends it", "bright_black"))
     return header
 
 

@@ -6,13 +6,16 @@ from collections.abc import Iterator, Mapping
 
 import click
 
+from status_tracker.demo.pages import Places
 from status_tracker.demo.snapshot import Reader, Snapshot
 from status_tracker.engine.tally import Tally
 
 
-async def show_lines(url: str, reader: Reader, began: float) -> None:
+async def show_lines(where: Places, reader: Reader, began: float) -> None:
     """Print what the keys say, a line every second, until cancelled."""
-    click.echo(f"look at the keys, while this runs, with: redis-cli -u {url}")
+    if where.pages is not None:
+        click.echo(f"look at it, while this runs, in a browser: {where.pages}")
+    click.echo(f"look at the keys with: redis-cli -u {where.redis}")
     while True:
         seconds = time.monotonic() - began
         await asyncio.sleep(round(seconds) + 1 - seconds)

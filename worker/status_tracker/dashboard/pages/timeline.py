@@ -24,10 +24,7 @@ def spells(history: Sequence[Change]) -> list[Spell]:
 
     Clocks of producers may disagree: what would have lasted less than nothing lasted nothing.
     """
-    lasted = [
-        max(0.0, later.updated_at - change.updated_at)
-        for later, change in pairwise(history)
-    ]
+    lasted = [max(0.0, later.updated_at - change.updated_at) for later, change in pairwise(history)]
     longest = max(lasted, default=0) or 1
     return [
         Spell(change, ms, 0 if ms is None else 100 * ms / longest)
