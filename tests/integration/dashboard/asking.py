@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -91,11 +91,13 @@ class Listener:
         self.head: list[str] = []
         self._kept = b""
 
-    async def begin(self, path: str, headers: dict[str, str]) -> None:
+    async def begin(self, path: str, headers: dict[str, str], body: bytes | None = None) -> None:
         """Ask, and read the head of the answer."""
-        lines = [f"GET {path} HTTP/1.1", "Host: localhost"]
+        lines = [f"{'GET' if body is None else 'POST'} {path} HTTP/1.1", "Host: localhost"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        self.writer.write("\r\n".join([*lines, "", ""]).encode())
+        if body is not None:
+            lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+        self.writer.write("\r\n".join([*lines, "", ""]).encode() + (body or b""))
         head = await self.reader.readuntil(b"\r\n\r\n")
         self.head = head.decode().split("\r\n")
 
@@ -138,6 +140,47 @@ async def listening(port: int, path: str = "", **headers: str) -> AsyncIterator[
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     try:
         await found.begin(f"/api/v1/changes{path}", names)
+        yield found
+    finally:
+        writer.close()
+
+
+class Screen(Listener):
+    """An open page: what its elements look like now."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        super().__init__(reader, writer)
+        self.html: dict[str, str] = {}
+        self.token = ""
+        self.news = 0
+        self.has_gap = False
+        self.problem: str | None = None
+
+    async def until(self, condition: Callable[["Screen"], bool]) -> None:
+        """Take in what is told until something holds; raises TimeoutError."""
+        async with asyncio.timeout(DEADLINE):
+            while not condition(self):
+                self.take(await self.event())
+
+    def take(self, event: Event) -> set[str]:
+        """Take in what is told; return the elements that look different."""
+        if not event.token:
+            return set()
+        self.html |= event.data["html"]
+        self.token = event.token
+        self.news += event.data["news"]
+        self.has_gap |= event.data["gap"]
+        self.problem = event.data["problem"]
+        return set(event.data["html"])
+
+
+@asynccontextmanager
+async def showing(port: int, **view: Any) -> AsyncIterator[Screen]:
+    """Open a page that shows something."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    found = Screen(reader, writer)
+    try:
+        await found.begin("/live", {}, json.dumps(view).encode())
         yield found
     finally:
         writer.close()

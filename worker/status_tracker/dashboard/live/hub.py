@@ -50,6 +50,8 @@ class Hub:
         """Rows of lists, as they look now."""
         self._chunk = 0
         """The next one of the feed."""
+        self._token = ""
+        """Of the place in the feed up to which pages were told."""
         self._due_at = 0.0
         self._joined = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -58,12 +60,14 @@ class Hub:
     def keeping_up(self, view: View) -> Iterator[OpenPage]:
         """Keep a page up while it is open."""
         page = OpenPage(view)
+        is_first = self._task is None or self._task.done()
+        if is_first:
+            self._chunk, self._token = self._backing.feed.end, self._backing.feed.head
         self._tell_missed(page)
         self._pages.add(page)
         self._rows.add(page)
         self._joined.set()
-        if self._task is None or self._task.done():
-            self._chunk = self._backing.feed.end
+        if is_first:
             self._task = started(self._run(), "status-tracker dashboard live")
         try:
             yield page
@@ -92,7 +96,7 @@ class Hub:
                 log.exception("the live pages met a bug", extra={"event": "background_ended"})
                 problem = "this is a bug; the log of the dashboard has more"
             for page in self._pages:
-                page.at(self._backing.clock(), problem)
+                page.at(self._backing.clock(), self._token, problem)
             await asyncio.sleep(max(0.0, TICK - (time.monotonic() - began)))
             await self._idle()
 
@@ -117,10 +121,11 @@ class Hub:
         is_due = time.monotonic() >= self._due_at
         if is_due:
             self._due_at = time.monotonic() + EVERY
-        rows = [*self._rows.unknown(), *(self._rows.due() if is_due else ())]
-        await self._rows.read(self._backing.reader, rows)
-        self._rows.apply(events)
         look = await self._backing.look()
+        rows = [*self._rows.unknown(), *(self._rows.due() if is_due else ())]
+        kinds = look.deployment.rules.kinds  # they may have lost one since the page was made
+        await self._rows.read(self._backing.reader, [row for row in rows if row.kind in kinds])
+        self._rows.apply(events)
         new = [page for page in self._pages if page.is_new]
         self._tell_newcomers(events)
         await self._draw_rows(look, new)
@@ -137,16 +142,22 @@ class Hub:
             chunk = feed.chunk(self._chunk)
             self._chunk += 1
             if chunk is not None:
+                self._token = chunk.events[-1].token
                 yield from chunk.events
 
     def _tell_missed(self, page: OpenPage) -> None:
         """Tell a page that comes back who came while it was away."""
-        if page.view.after:
-            missed = self._backing.feed.since(page.view.after)
-            if missed is None:
-                page.missed()
-            else:
-                page.came(_entered(moved(told for told, _ in missed)))
+        if not page.view.after:
+            return
+        feed = self._backing.feed
+        missed = feed.since(page.view.after)
+        if missed is None:
+            page.missed()
+            return
+        # The last ones are still to be told to all pages.
+        coming = [feed.chunk(number) for number in range(self._chunk, feed.end)]
+        told = len(missed) - sum(len(chunk.events) for chunk in coming if chunk is not None)
+        page.came(_entered(moved(event for event, _ in missed[: max(0, told)])))
 
     def _tell_newcomers(self, events: Iterable[Moved]) -> None:
         entered = _entered(events)

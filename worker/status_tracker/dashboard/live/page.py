@@ -14,6 +14,7 @@ class OpenPage:
         self.view = view
         self.is_new: bool = True
         """Whether nothing was drawn for it yet."""
+        self.token: str = ""
         self._rows = frozenset(view.rows)
         self._sent: dict[str, str] = {}
         self._waiting: dict[str, str] = {}
@@ -43,9 +44,12 @@ class OpenPage:
         self._has_gap = True
         self._moved.set()
 
-    def at(self, now: int, problem: str | None) -> None:
-        """Tell the time, by the server's clock, and whether what it shows may be old, and why."""
-        self._now = now
+    def at(self, now: int, token: str, problem: str | None) -> None:
+        """Tell the time, by the server's clock, and whether what it shows may be old, and why.
+
+        The token is that of the place in the feed up to which all was told.
+        """
+        self._now, self.token = now, token
         if problem != self._problem:
             self._problem, self._is_told_of_it = problem, False
         if not self._is_told_of_it:

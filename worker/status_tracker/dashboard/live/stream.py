@@ -45,6 +45,6 @@ class Live:
             except TimeoutError:
                 await say(b":\n\n")
                 continue
-            head = f"id: {self._backing.feed.head}\ndata: "
+            head = f"id: {page.token}\ndata: "
             await say(head.encode() + _encode(page.take()) + b"\n\n")
             await asyncio.sleep(TICK)
