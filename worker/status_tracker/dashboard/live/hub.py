@@ -63,6 +63,7 @@ class Hub:
         is_first = self._task is None or self._task.done()
         if is_first:
             self._chunk, self._token = self._backing.feed.end, self._backing.feed.head
+        page.at(self._backing.clock(), self._token, None)
         self._tell_missed(page)
         self._pages.add(page)
         self._rows.add(page)
