@@ -1,36 +1,38 @@
 """Parts of open pages, drawn again: by the templates that made the pages."""
 
-from collections.abc import Sequence
-
 from status_tracker.dashboard.deployment import Look
+from status_tracker.dashboard.live.rows import Shown
 from status_tracker.dashboard.live.view import Region, Row
 from status_tracker.dashboard.pages.attention import concerns
 from status_tracker.dashboard.pages.chart import chart
 from status_tracker.dashboard.pages.fleet import owned
 from status_tracker.dashboard.pages.rendering import Looks, macros
 from status_tracker.dashboard.seen import Seen
-from status_tracker.models import Change, Status
 
 
-def draw_row(
-    look: Look, row: Row, status: Status | None, since: float | None, stalled: float | None
-) -> str:
+def draw_row(look: Look, row: Row, shown: Shown) -> str:
     """Draw an entity in a list."""
     looks = Looks(look.deployment.rules)
-    parts = macros("parts.html")
-    drawn = parts.row(
-        row.kind, row.id, status, looks, look.now, since=since, stalled=stalled, live=True
+    drawn = macros("parts.html").row(
+        row.kind,
+        row.id,
+        shown.status,
+        looks,
+        look.now,
+        since=shown.since,
+        stalled=shown.stalled,
+        keeps_since=not shown.has_left,
+        live=True,
     )
     return str(drawn)
 
 
-def draw_entity(
-    look: Look, row: Row, status: Status | None, stalled: float | None, history: Sequence[Change]
-) -> str:
+def draw_entity(look: Look, row: Row, shown: Shown) -> str:
     """Draw all that there is of an entity."""
     looks = Looks(look.deployment.rules)
-    parts = macros("entity_parts.html")
-    drawn = parts.entity(look, row.kind, row.id, status, stalled, history, looks, live=True)
+    drawn = macros("entity_parts.html").entity(
+        look, row.kind, row.id, shown.status, shown.stalled, shown.history, looks, live=True
+    )
     return str(drawn)
 
 

@@ -53,6 +53,7 @@ class Hub:
         self._token = ""
         """Of the place in the feed up to which pages were told."""
         self._due_at = 0.0
+        self._seen: Look | None = None
         self._joined = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -119,16 +120,17 @@ class Hub:
         """Read what may have moved, and tell each page what did."""
         self._joined.clear()
         events = moved(self._events())
+        self._rows.apply(events)
+        self._tell_newcomers(events)
         is_due = time.monotonic() >= self._due_at
-        if is_due:
+        if is_due or self._seen is None:
             self._due_at = time.monotonic() + EVERY
-        look = await self._backing.look()
+            self._seen = await self._backing.look()
+        look = self._seen
         rows = [*self._rows.unknown(), *(self._rows.due() if is_due else ())]
         kinds = look.deployment.rules.kinds  # they may have lost one since the page was made
         await self._rows.read(self._backing.reader, [row for row in rows if row.kind in kinds])
-        self._rows.apply(events)
         new = [page for page in self._pages if page.is_new]
-        self._tell_newcomers(events)
         await self._draw_rows(look, new)
         await self._draw_entities(look)
         self._draw_regions(look, self._pages if is_due else new)
@@ -170,7 +172,7 @@ class Hub:
         for row, shown in self._rows.shown.items():
             if not shown.is_drawn:
                 shown.is_drawn = True
-                self._drawn[row] = draw_row(look, row, shown.status, shown.since, shown.stalled)
+                self._drawn[row] = draw_row(look, row, shown)
                 for page in self._rows.viewers[row]:
                     page.put(element(row.kind, row.id), self._drawn[row])
         for page in new:
@@ -185,8 +187,7 @@ class Hub:
                 shown = self._rows.shown.get(row)
                 if shown is not None:
                     await self._read_history(row, shown)
-                    html = draw_entity(look, row, shown.status, shown.stalled, shown.history)
-                    page.put("entity", html)
+                    page.put("entity", draw_entity(look, row, shown))
 
     async def _read_history(self, row: Row, shown: Shown) -> None:
         if not shown.is_told:

@@ -49,6 +49,8 @@ class Shown(Struct):
     """Since when it is marked, in ms."""
     since: float | None = None
     """When it entered its phase, where that happened while it was shown."""
+    has_left: bool = False
+    """Whether it left the phase in which it was when the page was made."""
     history: Sequence[Change] = ()
     """Only where a page of its own is open."""
     is_drawn: bool = False
@@ -109,7 +111,7 @@ class Rows(Struct):
         if (shown.status, shown.stalled) == (status, stalled):
             return
         if shown.status is None or status is None or shown.status.phase != status.phase:
-            shown.since, shown.is_told = None, False
+            shown.since, shown.has_left, shown.is_told = None, True, False
         shown.status, shown.stalled, shown.is_drawn = status, stalled, False
 
     def apply(self, events: Iterable[Moved]) -> None:
@@ -119,6 +121,7 @@ class Rows(Struct):
             if shown is None:
                 continue
             shown.is_drawn = shown.is_told = False
+            shown.has_left = True
             if change is None:
                 shown.status = shown.since = shown.stalled = None
                 continue
