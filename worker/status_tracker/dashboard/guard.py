@@ -71,11 +71,11 @@ class Boundary:
             await self._app(scope, receive, guarded)
         except Exception as error:  # noqa: BLE001 - no traceback leaves it
             problem = problem_of(error)
-            self._log(error, is_bug=problem.status == 500)
+            self._log(error.__cause__ or error, is_bug=problem.status == 500)
             if not started:
                 await problem.response()(scope, receive, guarded)
 
-    def _log(self, error: Exception, *, is_bug: bool) -> None:
+    def _log(self, error: BaseException, *, is_bug: bool) -> None:
         if is_bug:
             log.error("a request met a bug", exc_info=error, extra={"event": "request_failed"})
         elif isinstance(error, UnavailableError | ConfigError | TimeoutError):

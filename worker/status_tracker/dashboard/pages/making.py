@@ -70,10 +70,18 @@ def made(
         "view": _encode(shown).decode(),
         "query": "",
         "here": "",
-        "root": "",
         "acts": request.app.state.acts,
     }
     return page(template, around | values, status)
+
+
+class PageError(ProblemError):
+    """What ends the making of a page, said on one."""
+
+    def response(self) -> Response:
+        """Return the page."""
+        values = {"title": "Problem", "detail": escaped(self.detail), "problem": self}
+        return page("problem.html", values, self.status)
 
 
 def shows_problems(handler: Handler) -> Handler:
@@ -85,9 +93,6 @@ def shows_problems(handler: Handler) -> Handler:
             return await handler(request)
         except Exception as error:
             problem = problem_of(error)
-            if problem.status == 500:
-                raise
-            values = {"title": "Problem", "detail": escaped(problem.detail), "problem": problem}
-            return page("problem.html", {"root": "", **values}, problem.status)
+            raise PageError(problem.status, problem.detail) from error
 
     return answered
