@@ -16,8 +16,9 @@ def diagram(life: Lifecycle, counts: Mapping[str, int], looks: Looks, kind: str)
     there = {step.edge for step in graph.steps}
     edges = [edge.value for edge in Edge if edge in there]
     leads = {phase: _leads(life, phase) for phase in life.phases}
-    drawn = macros("diagram.html").diagram(picture(graph), counts, looks, kind, edges, leads)
-    return Markup(drawn)
+    draw = macros("diagram.html").diagram
+    drawn: Markup = draw(picture(graph), counts, looks, kind, edges, leads)
+    return drawn
 
 
 def _leads(life: Lifecycle, phase: str) -> str:

@@ -143,7 +143,7 @@ class _Drawing:
     def _spread(self, route: Route) -> None:
         """Note how far its lines go, from what they meet before and after."""
         start, end = self._places[route.step.start], self._places[route.step.end]
-        chain = [start, *route.lines, end]
+        chain: list[Cell | Line] = [start, *route.lines, end]
         for number, line in enumerate(route.lines, 1):
             use = _Use(line, route.group)
             along = _column if line.is_flat else _row
@@ -206,7 +206,7 @@ class _Drawing:
     def _lanes(self, uses: Iterable[_Use]) -> dict[_Use, int]:
         """Give each a lane, so that none overlap: the shortest come first."""
         found: dict[_Use, int] = {}
-        for use in sorted(uses, key=lambda each: self._length(each)):
+        for use in sorted(uses, key=self._length):
             span = self._spans[use]
             taken = {
                 lane
@@ -285,7 +285,8 @@ def rounded(points: Sequence[Point]) -> str:
         if size < 0.5:
             found.append(f"L{_xy(at)}")
         else:
-            found.append(f"L{_xy(_toward(at, before, size))}Q{_xy(at)} {_xy(_toward(at, after, size))}")
+            bend, leave = _toward(at, before, size), _toward(at, after, size)
+            found.append(f"L{_xy(bend)}Q{_xy(at)} {_xy(leave)}")
     return "".join([*found, f"L{_xy(points[-1])}"])
 
 

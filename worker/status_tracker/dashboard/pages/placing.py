@@ -1,10 +1,14 @@
 """Where each phase of a lifecycle stands: a column and a row of a grid.
 
-    row -1              ┌─ cancelled     what else there is stands above
-    row  0   pending → running → done    the way that most take, on one line
-    row  1              └─ failed        what goes wrong stands below
+The way that most take is one line, from left to right. Below it stands what goes wrong, above it
+what else there is:
+
+             ┌─ cancelled
+pending → running → done
+             └─ failed
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
@@ -116,7 +120,7 @@ def _reached(graph: Graph) -> set[str]:
 
 
 def _main_line(graph: Graph, ahead: Mapping[str, list[str]]) -> list[str]:
-    """Return the way with the most successes on it, and of these the longest, past nothing wrong."""
+    """Return the way with most successes on it, of these the longest, and past nothing wrong."""
     calm = [phase for phase in ahead if phase not in graph.wrong] or list(ahead)
     ways: dict[str, tuple[int, int, str | None]] = {}
     for phase in reversed(calm):
@@ -146,13 +150,14 @@ def _stacked(
         for phase in phases
     }
     owners: dict[tuple[int, int], str] = {}
+
+    def fits(phase: str, row: int) -> bool:
+        """Tell whether nothing stands there but, on the way, what it comes from."""
+        here = [owners.get((column, row)) for column in range(begins[phase], columns[phase] + 1)]
+        return here[-1] is None and all(each is None or each in before[phase] for each in here)
+
     for phase in sorted(begins, key=lambda each: (columns[each] - begins[each], columns[each])):
-        span = range(begins[phase], columns[phase] + 1)
-        row = 1
-        while any(owners.get((column, row), phase) not in (phase, *before[phase]) for column in span):
-            row += 1
-        # Behind the phase that it comes from it may stand, never in its place.
-        while (columns[phase], row) in owners:
-            row += 1
-        owners |= {(column, row): phase for column in span}
+        row = next(row for row in itertools.count(1) if fits(phase, row))
+        for column in range(begins[phase], columns[phase] + 1):
+            owners[column, row] = phase
         yield phase, row

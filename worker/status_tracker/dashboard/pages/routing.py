@@ -99,9 +99,13 @@ class Grid:
         # Outwards, so that what leads back makes an arc around what it leads back over.
         is_back = end.column <= start.column
         below = start.row > 0 or (start.row == 0 and is_back)
-        out, nearer = (start.row + 1, end.row <= start.row) if below else (
-            start.row,
-            end.row >= start.row,
+        out, nearer = (
+            (start.row + 1, end.row <= start.row)
+            if below
+            else (
+                start.row,
+                end.row >= start.row,
+            )
         )
         if nearer and self._column_is_free(end.column, end.row, out if below else out - 1):
             return self._over(start, end, out, below, below)
