@@ -9,9 +9,9 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from status_tracker.dashboard.pages.diagram import diagram
-from status_tracker.dashboard.pages.layout import Box, Picture, picture
-from status_tracker.dashboard.pages.placing import Graph, Step, cells, graph_of
+from status_tracker.dashboard.diagram.layout import Arrow, Box, Picture, picture
+from status_tracker.dashboard.diagram.placing import Graph, Step, cells
+from status_tracker.dashboard.pages.diagram import diagram, graph_of
 from status_tracker.dashboard.pages.rendering import Looks
 from status_tracker.lifecycle import MOST_PHASES, Edge
 from status_tracker.rules import Rules, load_rules
@@ -109,6 +109,37 @@ def is_sound(graph: Graph, drawn: Picture) -> None:
         assert touches(points[-1], ends[arrow.end], drawn), arrow
 
 
+@settings(max_examples=40, deadline=None)
+@given(graphs())
+def test_steps_that_differ_share_no_line(graph: Graph) -> None:
+    """Where they would, nobody could tell which of the two goes where."""
+
+    def meaning(step: Arrow) -> tuple[Edge, str]:
+        return step.edge, step.end if step.edge is Edge.TRANSITION else step.start
+
+    arrows = [(each, list(pairwise(points_of(each.path)))) for each in picture(graph).arrows]
+    for (one, ways), (other, others) in combinations(arrows, 2):
+        is_fork = (one.edge, one.start) == (other.edge, other.start)
+        if meaning(one) != meaning(other) and not is_fork:
+            shared = [(way, its) for way in ways for its in others if share(way, its)]
+            assert not shared, (one, other)
+
+
+Way = tuple[tuple[float, float], tuple[float, float]]
+
+
+def share(one: Way, other: Way) -> bool:
+    """Tell whether two straight lines lie on each other, and not only cross."""
+
+    def along(axis: int) -> bool:
+        fixed = {point[1 - axis] for way in (one, other) for point in way}
+        starts = [min(way[0][axis], way[1][axis]) for way in (one, other)]
+        ends = [max(way[0][axis], way[1][axis]) for way in (one, other)]
+        return len(fixed) == 1 and min(ends) - max(starts) > 0.5
+
+    return along(0) or along(1)
+
+
 def points_of(path: str) -> list[tuple[float, float]]:
     """Return the places that a path goes through or bends towards."""
     numbers = [float(each) for each in re.findall(r"-?\d+\.\d", path)]
@@ -162,7 +193,7 @@ def test_each_phase_is_a_link_with_its_count() -> None:
     assert [text.text for text in running.iter(f"{SVG}text")] == ["running", "1,234"]
     title = running.find(f"{SVG}title")
     assert title is not None
-    assert title.text == "running leads to failed, completed, cancelled; is retried from waiting"
+    assert title.text == "running: leads to failed, completed, cancelled; is retried from waiting"
     assert not [each for each in tree.iter() if "style" in each.attrib]
     steps = [each for each in tree.iter(f"{SVG}path") if "step" in each.get("class", "").split()]
     legend = 3

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from markupsafe import Markup
 
-from status_tracker.dashboard.pages.layout import picture
-from status_tracker.dashboard.pages.placing import graph_of
+from status_tracker.dashboard.diagram.layout import picture
+from status_tracker.dashboard.diagram.placing import Graph, Step
+from status_tracker.dashboard.pages.phases import tone_of
 from status_tracker.dashboard.pages.rendering import Looks, macros
 from status_tracker.lifecycle import Edge, Lifecycle
 
@@ -21,6 +22,21 @@ def diagram(life: Lifecycle, counts: Mapping[str, int], looks: Looks, kind: str)
     return drawn
 
 
+def graph_of(life: Lifecycle) -> Graph:
+    """Return what is to be drawn of a lifecycle."""
+    return Graph(
+        phases=life.phases,
+        initial=life.initial,
+        success=life.success,
+        wrong=frozenset(each for each in life.phases if tone_of(life, each) == "wrong"),
+        steps=tuple(
+            Step(start, end, edge)
+            for start in life.phases
+            for end, edge in sorted(life.edges[start].items(), key=lambda to: to[0])
+        ),
+    )
+
+
 def _leads(life: Lifecycle, phase: str) -> str:
     """Say where steps go from a phase."""
     said = {
@@ -33,4 +49,5 @@ def _leads(life: Lifecycle, phase: str) -> str:
         ends = [end for end in life.phases if life.edges[phase].get(end) is edge]
         if ends:
             parts.append(f"{words} {', '.join(ends)}")
-    return "; ".join(parts) or "nothing leaves it"
+    begins = ["one may begin here"] if phase in life.initial else []
+    return "; ".join([*begins, *parts]) or "nothing leaves it"

@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from status_tracker.dashboard.pages.placing import Cell, Step
+from status_tracker.dashboard.diagram.placing import Cell, Step
 from status_tracker.lifecycle import Edge
 
 

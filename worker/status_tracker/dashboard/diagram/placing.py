@@ -13,8 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
-from status_tracker.dashboard.pages.phases import tone_of
-from status_tracker.lifecycle import Edge, Lifecycle
+from status_tracker.lifecycle import Edge
 
 
 class Step(Struct, frozen=True):
@@ -40,21 +39,6 @@ class Cell(Struct, frozen=True):
 
     column: int
     row: int
-
-
-def graph_of(life: Lifecycle) -> Graph:
-    """Return what is to be drawn of a lifecycle."""
-    return Graph(
-        phases=life.phases,
-        initial=life.initial,
-        success=life.success,
-        wrong=frozenset(each for each in life.phases if tone_of(life, each) == "wrong"),
-        steps=tuple(
-            Step(start, end, edge)
-            for start in life.phases
-            for end, edge in sorted(life.edges[start].items(), key=lambda to: to[0])
-        ),
-    )
 
 
 def cells(graph: Graph) -> dict[str, Cell]:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from status_tracker.dashboard.pages.placing import Cell, Graph, cells
-from status_tracker.dashboard.pages.routing import Grid, Group, Line, Route
+from status_tracker.dashboard.diagram.placing import Cell, Graph, cells
+from status_tracker.dashboard.diagram.routing import Grid, Group, Line, Route
 from status_tracker.lifecycle import Edge
 
 HEIGHT = 46
