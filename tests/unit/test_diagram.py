@@ -206,7 +206,7 @@ def test_the_legend_has_what_the_kind_has() -> None:
     assert legend is not None
     assert [each.strip() for each in legend.itertext() if each.strip()] == [
         "step",
-        "restart: begins anew",
+        "restart: count back at 0",
     ]
 
 

@@ -1,1 +1,1 @@
-"""Where the phases and steps of a lifecycle are drawn: `placing.py` → `routing.py` → `layout.py`."""
+"""Where phases and steps of a lifecycle are drawn: `placing.py` → `routing.py` → `layout.py`."""
