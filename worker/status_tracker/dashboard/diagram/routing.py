@@ -59,24 +59,18 @@ class Grid:
         """Row, columns, and the phases where others who run there may join or leave."""
 
     def route(self, step: Step) -> Route:
-        """Return the way that a step takes."""
+        """Return the way that a step takes: the first one that is free."""
         start, end = self._cells[step.start], self._cells[step.end]
-        if step.edge is Edge.TRANSITION:
-            group = Group(step.edge, step.end)
-        else:
-            group = Group(step.edge, step.start)
-        lines = self._forward(step, start, end) if end.column > start.column else None
-        return Route(step, group, tuple(lines or self._around(start, end)))
+        is_plain = step.edge is Edge.TRANSITION
+        lines = self._along(step, start, end) if is_plain and end.column > start.column else None
+        lines = lines or self._arc(start, end) or self._between(start, end)
+        return Route(step, Group(step.edge, step.end if is_plain else step.start), tuple(lines))
 
-    def _forward(self, step: Step, start: Cell, end: Cell) -> Sequence[Line] | None:
-        """Along the row of one of the two, if nothing stands there."""
-        if step.edge is not Edge.TRANSITION:
-            return None
+    def _along(self, step: Step, start: Cell, end: Cell) -> Sequence[Line] | None:
+        """Straight on, or with one turn: along the row of one of the two."""
         if start.row == end.row:
-            between = range(start.column + 1, end.column)
-            if self._row_is_free(start.row, between) and self._run(
-                start.row, start, end, {step.start, step.end}
-            ):
+            is_free = self._row_is_free(start.row, range(start.column + 1, end.column))
+            if is_free and self._run(start.row, start, end, {step.start, step.end}):
                 return [Line("row", start.row)]
             return None
         down = end.row > start.row
@@ -94,21 +88,19 @@ class Grid:
             return [Line("row", start.row), self._face(end, below=not down)]
         return None
 
-    def _around(self, start: Cell, end: Cell) -> Sequence[Line]:
-        """Out of the upper or lower side, between rows, and in at the upper or lower side."""
-        # Outwards, so that what leads back makes an arc around what it leads back over.
+    def _arc(self, start: Cell, end: Cell) -> Sequence[Line] | None:
+        """Around the outside of what lies between; from the middle row, back below it."""
         is_back = end.column <= start.column
-        below = start.row > 0 or (start.row == 0 and is_back)
-        out, nearer = (
-            (start.row + 1, end.row <= start.row)
-            if below
-            else (
-                start.row,
-                end.row >= start.row,
-            )
-        )
-        if nearer and self._column_is_free(end.column, end.row, out if below else out - 1):
-            return self._over(start, end, out, below, below)
+        if start.row > 0 or (start.row == 0 and is_back):
+            below, channel, is_inside = True, start.row + 1, end.row <= start.row
+        else:
+            below, channel, is_inside = False, start.row, end.row >= start.row
+        if is_inside and self._column_is_free(end.column, end.row, channel - (not below)):
+            return self._over(start, end, channel, below, below)
+        return None
+
+    def _between(self, start: Cell, end: Cell) -> Sequence[Line]:
+        """Between rows, and where a column is in the way, between columns."""
         below = end.row > start.row
         out, into = (start.row + 1, end.row) if below else (start.row, end.row + 1)
         if self._column_is_free(end.column, end.row, start.row):
