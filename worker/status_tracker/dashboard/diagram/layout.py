@@ -19,8 +19,8 @@ LETTER = 7.2
 MOST_LETTERS = 18
 BESIDE = 40
 """What a box has beside its name."""
-EDGE = 14
-"""Around the picture."""
+EDGE = 14.5
+"""Around the picture. With the half, lines one wide fill pixels: no less where two lie together."""
 BETWEEN_COLUMNS, BETWEEN_ROWS = 46, 30
 """What is free where no line runs."""
 TURN = 20
@@ -114,7 +114,7 @@ class _Drawing:
     def __init__(self, graph: Graph, places: Mapping[str, Cell], routes: Sequence[Route]) -> None:
         self._graph, self._places, self._routes = graph, places, routes
         longest = max(len(shortened(phase)) for phase in graph.phases)
-        self._width = min(WIDEST, max(NARROWEST, round(BESIDE + LETTER * longest)))
+        self._width = min(WIDEST, max(NARROWEST, 2 * round((BESIDE + LETTER * longest) / 2)))
         self._spans: dict[_Use, _Span] = {}
         self._turns: dict[_Use, _Turn] = {}
         self._at: dict[_Use, float] = {}
@@ -163,7 +163,7 @@ class _Drawing:
 
     def _set_rows(self) -> float:
         """Set y of all rows and flat lines; return the height of the picture."""
-        y = float(EDGE)
+        y = EDGE
         last = max(cell.row for cell in self._places.values()) + 1
         for row in range(min(cell.row for cell in self._places.values()), last + 1):
             uses = [use for use in self._spans if use.line == Line("channel", row)]
@@ -189,7 +189,7 @@ class _Drawing:
 
     def _set_columns(self) -> float:
         """Set x of all columns and of the lines between them; return the width of the picture."""
-        x = float(EDGE)
+        x = EDGE
         last = max(cell.column for cell in self._places.values()) + 1
         for column in range(last + 1):
             uses = [use for use in self._spans if use.line == Line("gap", column)]
@@ -227,7 +227,8 @@ class _Drawing:
         for line, uses in faces.items():
             uses.sort(key=self._order)
             apart = min(LANE + 2, (self._width - 2 * ROUND) / len(uses))
-            first = self._columns[line.column] + (self._width - apart * (len(uses) - 1)) / 2
+            apart = max(apart // 1, apart % 1)  # whole, unless there are more than pixels
+            first = self._columns[line.column] + (self._width - apart * (len(uses) - 1)) // 2
             for number, use in enumerate(uses):
                 self._at[use] = first + apart * number
 
