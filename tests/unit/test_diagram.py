@@ -193,7 +193,7 @@ def test_each_phase_is_a_link_with_its_count() -> None:
     assert [text.text for text in running.iter(f"{SVG}text")] == ["running", "1,234"]
     title = running.find(f"{SVG}title")
     assert title is not None
-    assert title.text == "running: leads to failed, completed, cancelled; is retried from waiting"
+    assert title.text == "running: leads to failed, completed, cancelled; a retry leads to waiting"
     assert not [each for each in tree.iter() if "style" in each.attrib]
     steps = [each for each in tree.iter(f"{SVG}path") if "step" in each.get("class", "").split()]
     legend = 3

@@ -56,7 +56,8 @@ class Grid:
         for cell in sorted(cells.values(), key=lambda each: each.row):
             self._columns.setdefault(cell.column, []).append(cell.row)
         self._runs: list[tuple[int, range, set[str]]] = []
-        """Row, columns, and the phases where others who run there may join or leave."""
+        """Row, where in it, and the phases where others who run there may join or leave. A column
+        is at its number times two, the room to the right of it at one more."""
 
     def route(self, step: Step) -> Route:
         """Return the way that a step takes: the first one that is free."""
@@ -68,22 +69,23 @@ class Grid:
 
     def _along(self, step: Step, start: Cell, end: Cell) -> Sequence[Line] | None:
         """Straight on, or with one turn: along the row of one of the two."""
+        left, right = 2 * start.column, 2 * end.column
         if start.row == end.row:
             is_free = self._row_is_free(start.row, range(start.column + 1, end.column))
-            if is_free and self._run(start.row, start, end, {step.start, step.end}):
+            if is_free and self._run(start.row, range(left + 1, right), {step.start, step.end}):
                 return [Line("row", start.row)]
             return None
         down = end.row > start.row
         if (
             self._row_is_free(end.row, range(start.column, end.column))
             and self._column_is_free(start.column, start.row, end.row)
-            and self._run(end.row, start, end, {step.end})
+            and self._run(end.row, range(left, right), {step.end})
         ):
             return [self._face(start, below=down), Line("row", end.row)]
         if (
             self._row_is_free(start.row, range(start.column + 1, end.column + 1))
             and self._column_is_free(end.column, start.row, end.row)
-            and self._run(start.row, start, end, {step.start})
+            and self._run(start.row, range(left + 1, right + 1), {step.start})
         ):
             return [Line("row", start.row), self._face(end, below=not down)]
         return None
@@ -136,12 +138,11 @@ class Grid:
         low, high = sorted((one, other))
         return not any(Cell(column, row) in self._taken for row in range(low + 1, high))
 
-    def _run(self, row: int, start: Cell, end: Cell, meets: set[str]) -> bool:
+    def _run(self, row: int, part: range, meets: set[str]) -> bool:
         """Take a part of a row, unless steps that meet elsewhere run there."""
-        columns = range(start.column, end.column)
         for taken_row, taken, others in self._runs:
-            overlaps = taken.start < columns.stop and columns.start < taken.stop
+            overlaps = taken.start < part.stop and part.start < taken.stop
             if taken_row == row and overlaps and not others & meets:
                 return False
-        self._runs.append((row, columns, meets))
+        self._runs.append((row, part, meets))
         return True

@@ -41,8 +41,8 @@ def _leads(life: Lifecycle, phase: str) -> str:
     """Say where steps go from a phase."""
     said = {
         Edge.TRANSITION: "leads to",
-        Edge.RETRY: "is retried from",
-        Edge.RESTART: "is restarted from",
+        Edge.RETRY: "a retry leads to",
+        Edge.RESTART: "a restart leads to",
     }
     parts = []
     for edge, words in said.items():
