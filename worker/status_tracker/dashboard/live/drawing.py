@@ -5,6 +5,7 @@ from status_tracker.dashboard.live.rows import Shown
 from status_tracker.dashboard.live.view import Region, Row
 from status_tracker.dashboard.pages.attention import concerns
 from status_tracker.dashboard.pages.chart import chart
+from status_tracker.dashboard.pages.diagram import diagram
 from status_tracker.dashboard.pages.fleet import owned
 from status_tracker.dashboard.pages.rendering import Looks, macros
 from status_tracker.dashboard.seen import Seen
@@ -52,6 +53,8 @@ def draw_region(look: Look, seen: Seen, region: Region) -> str:
             drawn = parts.partitions(look, owned(look, seen), live=True)
         case "phases" if region.kind in look.deployment.rules.kinds:
             drawn = parts.phases(look, looks, region.kind, region.phase)
+        case "lifecycle" if life := look.deployment.rules.kinds.get(region.kind):
+            drawn = diagram(life, look.counts(region.kind), looks, region.kind)
         case _:
             drawn = ""
     return str(drawn)

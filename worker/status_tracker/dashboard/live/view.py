@@ -9,7 +9,9 @@ from status_tracker.models import EntityId
 MOST_ROWS = 1_000
 """Entities of one page."""
 
-RegionName = Literal["health", "attention", "kinds", "rates", "workers", "partitions", "phases"]
+RegionName = Literal[
+    "health", "attention", "kinds", "rates", "workers", "partitions", "phases", "lifecycle"
+]
 
 
 class Region(Struct, frozen=True, forbid_unknown_fields=True):

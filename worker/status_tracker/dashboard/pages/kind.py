@@ -58,7 +58,7 @@ async def kind(request: Request) -> Response:
         look,
         "kind.html",
         View(
-            regions=[Region("phases", asked.kind, phase)],
+            regions=[Region("phases", asked.kind, phase), Region("lifecycle", asked.kind)],
             rows=rows_of(found.rows),
             lists=[(asked.kind, phase)] if is_first and phase != STALLED else [],
         ),
