@@ -94,6 +94,8 @@ function draw(name, html) {
   const element = document.getElementById(name);
   if (!element) return;
   patch(element, html, element.localName !== "tr");
+  const listed = element.closest("table")?.dataset.phase;
+  if (listed) element.classList.toggle("left", (element.dataset.phase ?? listed) !== listed);
   tell(element.isConnected ? element : document);
 }
 
