@@ -33,6 +33,7 @@ function stop() {
 
 async function follow() {
   if (stopping) return;
+  clearTimeout(again);
   const mine = (stopping = new AbortController());
   let silence = 0;
   const heard = () => {
@@ -52,7 +53,6 @@ async function follow() {
       if (answer.status === 400) view.after = "";
       throw new Error(`the dashboard answers ${answer.status}`);
     }
-    lost(null);
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
     for (;;) {
@@ -63,16 +63,12 @@ async function follow() {
       text = blocks.pop();
       blocks.forEach(take);
     }
-  } catch (error) {
-    if (stopping === mine || mine.signal.aborted) {
-      const wanted = stopping === mine;
-      if (wanted) {
-        stopping = null;
-        lost("the connection is lost");
-        pause = Math.min(LONGEST_PAUSE, Math.max(500, pause * 2));
-        again = setTimeout(follow, pause * (0.5 + Math.random() / 2));
-      }
-    }
+  } catch {
+    if (stopping !== mine) return; // it was stopped
+    stopping = null;
+    lost("the connection is lost");
+    pause = Math.min(LONGEST_PAUSE, Math.max(500, pause * 2));
+    again = setTimeout(follow, pause * (0.5 + Math.random() / 2));
   } finally {
     clearTimeout(silence);
   }
