@@ -103,6 +103,8 @@ def test_the_reader_reads(secured: Server, admin: Redis) -> None:
             assert reader.counts("task")["waiting"]
             assert reader.history("task", "read")
             assert reader.rejected().entries
+            assert reader.rejected(newest=True).entries
+            assert reader.stalled_since("task", ["read"]) == {}
             assert reader.rules().kinds
     for command in ("get task read", "list task pending", "counts", "history task read"):
         assert run_as("reader", secured, *command.split(), "--json").code == 0, command
@@ -205,6 +207,7 @@ REFUSED = {
         XADD status:events:{0} * data x
         XRANGE status:events:{0} - +
         XREAD STREAMS status:events:{0} 0
+        XREVRANGE status:events:{0} + -
         XDEL status:rejected 1-1
         XTRIM status:changes MAXLEN 0
         HSET status:meta rules x

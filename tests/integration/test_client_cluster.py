@@ -76,6 +76,11 @@ def test_all_partitions_are_read_and_written(
     assert [status.phase for status in reader.get_many("task", IDS).values()] == ["running"] * 40
     assert list(reader.list("task", "running", newest=False).statuses) == IDS
     assert reader.counts("task")["running"] == 40
+    for each in IDS:
+        published.reject(each, "stale")
+    oldest = [each.at for each in reader.rejected().entries]
+    assert [each.at for each in reader.rejected(newest=True, limit=40).entries] == oldest[::-1]
+    assert len({each.entry for each in reader.rejected(newest=True).entries}) == 40
     assert reader.find("task", "t-1?").statuses.keys() == {f"t-1{number}" for number in range(10)}
     token = reader.snapshot("task").token
     for each in IDS:

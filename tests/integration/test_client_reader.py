@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from status_tracker import ConfigError, UnavailableError
-from status_tracker.client import reading
+from status_tracker import ConfigError, Rejected, UnavailableError
+from status_tracker.client import reading, rejections
 from status_tracker.client.reader import RETRY_FOR
 from status_tracker.client.reading import Reading
 from status_tracker.client.site import Site
@@ -110,6 +110,32 @@ def test_what_is_stalled_is_listed_page_by_page(reader: Any, published: Publishe
     assert reader.stalled("asset").entities == {}
 
 
+def test_marks_of_entities_are_read(reader: Any, published: Publisher) -> None:
+    """Of those that have one, whatever their partitions, each asked for once or more often."""
+    for number in range(8):
+        published.mark(f"t-{number}", NOW + number + 0.5)
+    wanted = ["t-3", "never", "t-0", "t-3"]
+    assert reader.stalled_since("task", wanted) == {"t-3": NOW + 3, "t-0": NOW}
+    assert reader.stalled_since("task", []) == {}
+    with pytest.raises(ValueError, match="kind: "):
+        reader.stalled_since("no", wanted)
+
+
+def test_ids_of_a_phase_are_found(reader: Any, published: Publisher) -> None:
+    """As many as are wanted; `complete` says whether these are all."""
+    for number in range(12):
+        published.change(f"t-{number}", "failed" if number % 2 else "running")
+    found = reader.find("task", "t-*", phase="failed")
+    assert (len(found.statuses), found.complete) == (6, True)
+    assert {status.phase for status in found.statuses.values()} == {"failed"}
+    some = reader.find("task", "t-*", phase="failed", limit=4)
+    assert (len(some.statuses), some.complete) == (4, False)
+    assert reader.find("task", "t-1*", phase="pending", limit=4).complete
+    for wrong in ({"phase": "no"}, {"limit": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            reader.find("task", "*", **wrong)
+
+
 def test_a_status_that_is_not_stalled_any_more_is_not_taken_for_one(
     server: Server, published: Publisher
 ) -> None:
@@ -176,7 +202,7 @@ def test_rejected_entries_are_read_page_by_page(
     reader: Any, published: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest first, of all partitions, those of one reason if asked; later ones come later."""
-    monkeypatch.setattr(reading, "REJECTED_AT_ONCE", 3)
+    monkeypatch.setattr(rejections, "AT_ONCE", 3)
     for number in range(20):
         published.reject(f"t-{number}", "stale" if number % 2 else "future", b"\xff")
     seen: list[str] = []
@@ -194,6 +220,36 @@ def test_rejected_entries_are_read_page_by_page(
     published.reject("late", "stale")
     [late] = reader.rejected(reason="stale", after=page.after).entries
     assert late.detail == "late is wrong"
+
+
+def test_rejected_entries_are_read_from_the_newest_on(
+    reader: Any, published: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all partitions, those of one reason if asked, to the end; newer ones change no page."""
+    monkeypatch.setattr(rejections, "AT_ONCE", 3)
+    for number in range(20):
+        published.reject(f"t-{number}", "stale" if number % 2 else "future")
+    oldest_first = [each.entry for each in reader.rejected().entries]
+    seen: list[Rejected] = []
+    after: str | None = None
+    while True:
+        page = reader.rejected(newest=True, limit=6, after=after)
+        seen += page.entries
+        published.reject("later", "stale")
+        after = page.after
+        if after is None:
+            break
+    assert sorted(each.entry for each in seen) == sorted(oldest_first)
+    assert [each.at for each in seen] == sorted((each.at for each in seen), reverse=True)
+    stale = reader.rejected(reason="stale", newest=True, limit=100).entries
+    assert {each.detail for each in stale} == {
+        "later is wrong",
+        *(each.detail for each in seen if each.reason == "stale"),
+    }
+    for newest in (True, False):
+        other = reader.rejected(newest=not newest, limit=1).after
+        with pytest.raises(ValueError, match="after: "):
+            reader.rejected(newest=newest, after=other)
 
 
 def test_rejected_entries_are_found_by_what_they_are_called(

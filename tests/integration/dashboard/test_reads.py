@@ -59,6 +59,14 @@ async def test_what_a_front_end_reads(server: Server, published: Publisher) -> N
         [entry] = (await client.get("rejected?reason=illegal_transition")).json()["entries"]
         assert (entry["kind"], entry["id"], entry["data"]) == ("task", HOSTILE, wrong.decode())
         assert (await client.get("rejected?reason=stale")).json()["entries"] == []
+        published.reject("newer", "stale")
+        newest = (await client.get("rejected?order=newest&limit=1")).json()
+        assert [each["reason"] for each in newest["entries"]] == ["stale"]
+        last = (await client.get(f"rejected?order=newest&after={newest['after']}")).json()
+        assert ([each["entry"] for each in last["entries"]], last["after"]) == (
+            [entry["entry"]],
+            None,
+        )
         [marked] = (await client.get("stalled?kind=task")).json()["entities"]
         assert marked == {"id": HOSTILE, "status": status, "since": NOW}
         fleet = (await client.get("fleet")).json()

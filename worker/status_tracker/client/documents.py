@@ -91,11 +91,12 @@ class Entity(Struct, frozen=True):
 
 
 class RejectedPage(Struct, frozen=True):
-    """Some of the entries that were not applied, the oldest first."""
+    """Some of the entries that were not applied, by when they were rejected."""
 
     entries: list[Rejected]
-    after: str
-    """Where the next page begins, also at the end: later there may be more."""
+    after: str | None
+    """Where the next page begins. Where the oldest come first, there always is one: later there may
+    be more. Where the newest come first, None at the end."""
 
 
 class Snapshot(Struct, frozen=True):

@@ -114,10 +114,20 @@ class StatusReader:
         return self._shell.run(self._reading.history(kind, id))
 
     def rejected(
-        self, *, reason: str | None = None, limit: int = 100, after: str | None = None
+        self,
+        *,
+        reason: str | None = None,
+        newest: bool = False,
+        limit: int = 100,
+        after: str | None = None,
     ) -> RejectedPage:
-        """Return entries that were not applied, the oldest first; `after` begins the next page."""
-        return self._shell.run(self._reading.rejected(reason=reason, limit=limit, after=after))
+        """Return entries that were not applied, by when they were rejected, the oldest first.
+
+        `page.after` begins the next page. There is one also after the last entry, for those that
+        are rejected later; where the newest come first, it is None there.
+        """
+        reading = self._reading.rejected(reason=reason, newest=newest, limit=limit, after=after)
+        return self._shell.run(reading)
 
     def rejected_entries(self, entries: Iterable[str]) -> dict[str, Rejected | None]:
         """Return entries that were not applied by what they are called; None where one is gone."""
@@ -243,10 +253,15 @@ class AsyncStatusReader:
         return await self._shell.run(self._reading.history(kind, id))
 
     async def rejected(
-        self, *, reason: str | None = None, limit: int = 100, after: str | None = None
+        self,
+        *,
+        reason: str | None = None,
+        newest: bool = False,
+        limit: int = 100,
+        after: str | None = None,
     ) -> RejectedPage:
-        """Return entries that were not applied, the oldest first; `after` begins the next page."""
-        reading = self._reading.rejected(reason=reason, limit=limit, after=after)
+        """Return entries that were not applied; see `StatusReader.rejected`."""
+        reading = self._reading.rejected(reason=reason, newest=newest, limit=limit, after=after)
         return await self._shell.run(reading)
 
     async def rejected_entries(self, entries: Iterable[str]) -> dict[str, Rejected | None]:

@@ -1,11 +1,10 @@
 """The logic of a reader: what dashboards ask. It writes nothing."""
 
 import heapq
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from status_tracker.client.documents import (
     Found,
@@ -16,21 +15,17 @@ from status_tracker.client.documents import (
     Stalled,
     StalledPage,
     changes_in,
-    rejected_in,
     status_in,
 )
 from status_tracker.client.feed import (
-    BEGINNING,
-    Place,
     Places,
     ends,
     ends_of,
-    id_parts,
     is_missing,
-    places_of,
     token_of,
 )
 from status_tracker.client.operations import Operation, asked, asked_all, pairs
+from status_tracker.client.rejections import entries_of, page_of
 from status_tracker.client.site import Site
 from status_tracker.client.windows import Cursor, Member, cursor_in, cursor_text, next_members
 from status_tracker.connection.client import Command
@@ -47,11 +42,6 @@ SCANNED_AT_ONCE = 1_000
 
 SNAPSHOT_AT_ONCE = 2_000
 """Ids of a snapshot that are read at once."""
-
-REJECTED_AT_ONCE = 200
-"""Each may be as large as an update."""
-
-_entry_name = re.compile(r"(\d+/)?(\d{1,20}-\d{1,20})").fullmatch
 
 
 class _Listed(NamedTuple):
@@ -230,49 +220,26 @@ class Reading:
         return changes_in(documents)
 
     def rejected(
-        self, *, reason: str | None, limit: int, after: str | None
+        self, *, reason: str | None, newest: bool, limit: int, after: str | None
     ) -> Operation[RejectedPage]:
-        """Return entries that were not applied, the oldest first."""
-        deployment = yield from self._site.get()
+        """Return entries that were not applied, by when they were rejected."""
         _check_limit(limit)
-        streams = rejected_streams(deployment)
-        places = places_of(after, list(streams)) if after else dict.fromkeys(streams, BEGINNING)
-        entries: list[Rejected] = []
-        while len(entries) < limit:
-            pages = yield from self._rejected_after(places)
-            entries += _take(pages, streams, places, reason, limit - len(entries))
-            if all(len(page) < REJECTED_AT_ONCE for page in pages.values()):
-                break
-        return RejectedPage(entries, token_of(places.values()))
+        deployment = yield from self._site.get()
+        return (
+            yield from page_of(
+                deployment,
+                reason=reason,
+                newest=newest,
+                limit=limit,
+                after=after,
+                within=self._within,
+            )
+        )
 
     def rejected_entries(self, names: Iterable[str]) -> Operation[dict[str, Rejected | None]]:
         """Return entries that were not applied by their names; None for what is not kept."""
-        prefixes = {
-            prefix: stream
-            for stream, prefix in rejected_streams((yield from self._site.get())).items()
-        }
-        wanted: dict[str, Command] = {}
-        for name in names:
-            prefix, entry_id = split_name(name)
-            if prefix not in prefixes or entry_id is None:
-                example = f"{next(iter(prefixes))}1700000000000-0"
-                raise ValueError(f"entry: {name}; write one as {example}")
-            wanted[name] = ("XRANGE", prefixes[prefix], entry_id, entry_id)
-        pages = yield from asked_all(list(wanted.values()), self._within)
-        return {
-            name: rejected_in(name, dict(zip(page[0][1][::2], page[0][1][1::2], strict=True)))
-            if page
-            else None
-            for name, page in zip(wanted, pages, strict=True)
-        }
-
-    def _rejected_after(self, places: Places) -> Operation[dict[str, list[Any]]]:
-        commands: list[Command] = [
-            ("XRANGE", stream, f"({place.id}", "+", "COUNT", REJECTED_AT_ONCE)
-            for stream, place in places.items()
-        ]
-        replies = yield from asked_all(commands, self._within)
-        return dict(zip(places, replies, strict=True))
+        deployment = yield from self._site.get()
+        return (yield from entries_of(deployment, names, self._within))
 
     def rules(self) -> Operation[Rules]:
         """Return the rules in force."""
@@ -369,54 +336,9 @@ def _all_own(deployment: Deployment) -> list[PartitionKeys]:
     return [deployment.keys.partition(number) for number in range(count)]
 
 
-def rejected_streams(deployment: Deployment) -> dict[str, str]:
-    """Return each stream of rejected entries, and what stands before an ID in their names."""
-    if deployment.keys.layout == "single":
-        return {deployment.keys.partition(0).rejected: ""}
-    numbers = range(deployment.partitions)
-    return {deployment.keys.partition(number).rejected: f"{number}/" for number in numbers}
-
-
-def split_name(name: str) -> tuple[str, str | None]:
-    """Return what stands before the ID in the name of a rejected entry, and the ID."""
-    found = _entry_name(name)
-    return (found[1] or "", found[2]) if found else ("", None)
-
-
 def _once(streams: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(streams))
 
 
 def _text(name: bytes) -> str:
     return name.decode(errors="backslashreplace")
-
-
-def _take(
-    pages: dict[str, list[Any]],
-    names: Mapping[str, str],
-    places: Places,
-    reason: str | None,
-    most: int,
-) -> list[Rejected]:
-    """Take entries of all streams in the order of their IDs, and move the places on."""
-    found: list[Rejected] = []
-    entries = heapq.merge(
-        *(
-            [(id_parts(entry_id.decode()), stream, values) for entry_id, values in page]
-            for stream, page in pages.items()
-        ),
-        key=lambda entry: entry[0],
-    )
-    # A stream of which there is more may have entries before those of the others.
-    open_ends = [
-        id_parts(page[-1][0].decode()) for page in pages.values() if len(page) == REJECTED_AT_ONCE
-    ]
-    for at, stream, values in entries:
-        if len(found) == most or (open_ends and at > min(open_ends)):
-            break
-        places[stream] = Place(f"{at[0]}-{at[1]}", 0)
-        name = f"{names[stream]}{at[0]}-{at[1]}"
-        entry = rejected_in(name, dict(zip(values[::2], values[1::2], strict=True)))
-        if reason in (None, entry.reason):
-            found.append(entry)
-    return found

@@ -14,7 +14,7 @@ from status_tracker.cli.outcomes import server_time
 from status_tracker.client.documents import Rejected, entity_in, rejected_in
 from status_tracker.client.feed import id_parts
 from status_tracker.client.operations import asked, asked_all
-from status_tracker.client.reading import rejected_streams, split_name
+from status_tracker.client.rejections import purge, rejected_streams, split_name
 from status_tracker.client.site import Site
 from status_tracker.client.sync_shell import SyncShell
 from status_tracker.metadata import Deployment
@@ -29,10 +29,8 @@ class Kept(Struct, frozen=True):
 
     name: str
     """What it is called on the command line: its ID, in the layout `cluster` after `<p>/`."""
-    key: str
-    """The stream that it is kept in."""
     entry_id: str
-    """Its ID there."""
+    """Its ID in the stream that it is kept in."""
     rejected: Rejected
     kind: str
     id: str
@@ -136,8 +134,8 @@ class Rejections:
 
     def purge(self, found: Iterable[Kept]) -> int:
         """Take entries away; return how many there still were."""
-        commands = [("XDEL", kept.key, kept.entry_id) for kept in found]
-        return sum(self.shell.run(asked_all(list(commands), TRIED_FOR)))
+        names = [kept.name for kept in found]
+        return self.shell.run(purge(self.deployment, names, TRIED_FOR))
 
     def _check(self, name: str) -> None:
         prefix, entry_id = split_name(name)
@@ -164,7 +162,7 @@ class Rejections:
                 fields = dict(zip(values[::2], values[1::2], strict=True))
                 rejected = rejected_in(prefix + own, fields)
                 entity = entity_in(rejected.data)
-                yield Kept(prefix + own, key, own, rejected, entity.kind, entity.id)
+                yield Kept(prefix + own, own, rejected, entity.kind, entity.id)
             if len(page) < PAGE:
                 return
             first = f"({page[-1][0].decode()}"

@@ -64,6 +64,7 @@ class OfRejected(Query, frozen=True, kw_only=True):
     """Which page is meant, of the entries that were not applied."""
 
     reason: str | None = None
+    order: Order = "oldest"
     after: After | None = None
     limit: Limit = 100
 
@@ -193,11 +194,12 @@ class RejectedEntry(Struct, frozen=True, rename="camel"):
 
 
 class RejectedEntries(Struct, frozen=True):
-    """Entries that were not applied, the oldest first."""
+    """Entries that were not applied, by when they were rejected."""
 
     entries: list[RejectedEntry]
-    after: str
-    """Where the next page begins, also at the end: later there may be more."""
+    after: str | None
+    """Where the next page begins. Where the oldest come first, there always is one: later there may
+    be more. Where the newest come first, null at the end."""
 
 
 class Sent(Struct, frozen=True):

@@ -92,7 +92,7 @@ READS = [
     ),
     Operation(
         path="/rejected",
-        summary="Entries that were not applied, the oldest first",
+        summary="A page of the entries that were not applied, by when they were rejected",
         query=answers.OfRejected,
         answer=answers.RejectedEntries,
     ),

@@ -161,7 +161,10 @@ async def rejected(request: Request) -> Response:
     asked = query(request, OfRejected)
     page = await in_time(
         backing_of(request).reader.rejected(
-            reason=asked.reason, limit=asked.limit, after=asked.after
+            reason=asked.reason,
+            newest=asked.order == "newest",
+            limit=asked.limit,
+            after=asked.after,
         )
     )
     return answer(RejectedEntries(list(map(_rejected, page.entries)), page.after))
