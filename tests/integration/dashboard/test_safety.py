@@ -12,7 +12,7 @@ from status_tracker.dashboard import asking as requests
 from status_tracker.dashboard import basic, bearer, create_app, proxy
 from status_tracker.settings import default_file
 
-from tests.events import update
+from tests.events import NOW, update
 from tests.integration.dashboard.asking import (
     AUTH,
     HOSTILE,
@@ -50,24 +50,59 @@ async def test_updates_are_taken(server: Server, published: Publisher) -> None:
     ]
 
 
-async def test_entities_are_removed_and_entries_replayed(
-    server: Server, published: Publisher
-) -> None:
+async def test_entities_are_removed(server: Server, published: Publisher) -> None:
     """By entries in the streams: what becomes of them is the workers' to decide."""
-    data = update(HOSTILE, "pending")
-    published.reject(HOSTILE, "future", data.replace(b"{", b'{"trace": 1, ', 1))
-    published.reject("other", "malformed", b"{")
     async with acting(server.url) as client:
         removed = await client.post("remove", json={"kind": "task", "ids": [HOSTILE]})
-        assert (removed.status_code, removed.json()) == (202, {"accepted": 1})
-        kept = (await client.get("rejected")).json()["entries"]
-        names = [each["entry"] for each in kept]
-        gone = names[0].replace(names[0].partition("-")[0][-13:], "1")
-        found = await client.post("rejected/replay", json={"entries": [*names, gone]})
-        assert found.status_code == 202
-        assert found.json()["sent"] == names[:1]
-        assert [each["entry"] for each in found.json()["left"]] == [names[1], gone]
-    assert entries(published) == [["task", HOSTILE], json.loads(data)]
+    assert (removed.status_code, removed.json()) == (202, {"accepted": 1})
+    assert entries(published) == [["task", HOSTILE]]
+
+
+async def test_entries_are_replayed(server: Server, published: Publisher) -> None:
+    """The oldest first, those that hold an update; a dry run sends none, and says what they do."""
+    first = update(HOSTILE, "pending", at=NOW)
+    second = update(HOSTILE, "waiting", at=NOW + 1)
+    published.reject(HOSTILE, "future", first.replace(b"{", b'{"trace": 1, ', 1))
+    published.reject(HOSTILE, "malformed", b"{")
+    published.reject(HOSTILE, "oversized", first)
+    for data in (second, first, update("no-life", "running", at=NOW)):
+        published.reject(HOSTILE, "unknown_entity", data)
+    async with acting(server.url) as client:
+        kept = (await client.get("rejected?order=newest")).json()["entries"]
+        names = [each["entry"] for each in kept][::-1]
+        gone = names[0].replace(names[0].rpartition("/")[2], "1-1")
+        asked = {"entries": [*names[::-1], gone]}
+        dry = await client.post("rejected/replay", json={**asked, "dryRun": True})
+        assert dry.status_code == 200
+        assert entries(published) == []
+        foreseen = {each["entry"]: each for each in dry.json()["entries"]}
+        assert [foreseen[each]["outcome"] for each in [gone, *names]] == [
+            *["left", "applied", "left", "left"],
+            *["applied", "rejected", "rejected"],
+        ]
+        assert json.loads(foreseen[names[3]]["detail"])["phase"] == "waiting"
+        assert foreseen[names[5]]["detail"].startswith("unknown_entity: ")
+        found = await client.post("rejected/replay", json=asked)
+    assert found.status_code == 202
+    assert found.json()["sent"] == [names[place] for place in (0, 3, 4, 5)]
+    assert {each["entry"] for each in found.json()["left"]} == {names[1], names[2], gone}
+    sent = [each for each in entries(published) if each["id"] == HOSTILE]
+    assert sent == [json.loads(each) for each in (first, second, first)]
+
+
+async def test_entries_are_purged(server: Server, published: Publisher) -> None:
+    """Those that are named, where there still are some; a name that is none is refused."""
+    for number in range(5):
+        published.reject(f"t-{number}", "stale")
+    async with acting(server.url) as client:
+        names = [each["entry"] for each in (await client.get("rejected")).json()["entries"]]
+        for purged in (3, 0):
+            found = await client.post("rejected/purge", json={"entries": names[:3]})
+            assert (found.status_code, found.json()) == (200, {"purged": purged})
+        left = (await client.get("rejected")).json()["entries"]
+        assert [each["entry"] for each in left] == names[3:]
+        wrong = await client.post("rejected/purge", json={"entries": ["no"]})
+        assert (wrong.status_code, wrong.json()["field"]) == (400, "entry")
 
 
 def entries(published: Publisher) -> list[Any]:
@@ -235,7 +270,9 @@ async def test_which_users_of_redis_it_needs_to_be(
     rules = [rule for name in ("reader", "metrics") for rule in rules_of(name)]
     redis_client.execute_command("ACL", "SETUSER", "viewer", "on", ">secret", *rules)
     url = server.url.replace("redis://", "redis://viewer:secret@")
-    paths = ["kinds", "entity?kind=task&id=a", "rejected", "fleet", "stalled?kind=task"]
+    published.reject("a", "stale", update("a", "completed"))
+    paths = ["kinds", "entity?kind=task&id=a", "rejected", "rejected?order=newest", "fleet"]
+    paths += ["stalled?kind=task"]
     paths += ["kinds/task/entities?phase=running", "kinds/task/counts", "openapi.json"]
     paths += ["entity/history?kind=task&id=a", "entity/wait?kind=task&id=a&until=running"]
     async with asking(url) as client:
@@ -248,8 +285,16 @@ async def test_which_users_of_redis_it_needs_to_be(
     async with acting(url) as client:
         sent = await client.post("updates", json=PENDING)
         removed = await client.post("remove", json={"kind": "task", "ids": ["a"]})
+        [entry] = (await client.get("rejected")).json()["entries"]
+        named = {"entries": [entry["entry"]]}
+        dry = await client.post("rejected/replay", json={**named, "dryRun": True})
+        refused = await client.post("rejected/purge", json=named)
+        redis_client.execute_command("ACL", "SETUSER", "viewer", "(+xdel %W~status:rejected*)")
+        purged = await client.post("rejected/purge", json=named)
     redis_client.acl_deluser("viewer")
-    assert (sent.status_code, removed.status_code) == (202, 202)
+    done = [sent, removed, dry, refused, purged]
+    assert [each.status_code for each in done] == [202, 202, 200, 403, 200]
+    assert "XDEL" in refused.json()["detail"]
     assert [each.status_code for each in answers] == [200] * len(paths)
 
 

@@ -160,7 +160,12 @@ def asked_all(commands: list[Command], within: float) -> Operation[list[Any]]:
 def _about(command: Command, error: Exception) -> Exception:
     """Name the key in an error of the server about it."""
     if isinstance(error, exceptions.ResponseError) and not is_passing(error):
-        return exceptions.ResponseError(f"{command[0]!s} {command[1]!s}: {error}")
+        what = (
+            f"{command[0]!s} {command[1]!s}: {error}" if command[1:] else f"{command[0]!s}: {error}"
+        )
+        if isinstance(error, exceptions.NoPermissionError):
+            return exceptions.NoPermissionError(what)
+        return exceptions.ResponseError(what)
     return error
 
 

@@ -41,6 +41,7 @@ READS = {
 ACTIONS = {
     "/updates": actions.updates,
     "/rejected/replay": actions.replay,
+    "/rejected/purge": actions.purge,
     "/remove": actions.remove,
 }
 

@@ -6,8 +6,10 @@ import time
 from msgspec import Struct
 from starlette.requests import Request
 
+from status_tracker.client.async_shell import AsyncShell
 from status_tracker.client.emitter import AsyncEmitter
 from status_tracker.client.reader import AsyncStatusReader
+from status_tracker.client.site import Site
 from status_tracker.connection.client import UNAVAILABLE, Client
 from status_tracker.connection.url import reach
 from status_tracker.dashboard.feed import Feed
@@ -67,6 +69,9 @@ class Backing:
         self._settings = settings
         self.reader: AsyncStatusReader = AsyncStatusReader(settings, retry_for=TRIED_FOR)
         self.emitter: AsyncEmitter = AsyncEmitter(settings, retry_for=TRIED_FOR)
+        self.shell: AsyncShell = AsyncShell(settings)
+        """Runs what neither reader nor emitter does, for the deployment at this site."""
+        self.site: Site = Site(settings.prefix, TRIED_FOR)
         self.feed: Feed = Feed(self.reader)
         self.seen: Seen = Seen()
         self.open: Open = Open()
@@ -120,6 +125,7 @@ class Backing:
         await self.feed.close()
         await self.emitter.close(timeout=0.5)
         await self.reader.close()
+        await self.shell.close()
         await self._disconnect()
 
 

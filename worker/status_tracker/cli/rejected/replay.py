@@ -3,22 +3,23 @@
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import click
 
 from status_tracker.cli.arguments import plain_text, timeout_option
-from status_tracker.cli.connect import connection_options
+from status_tracker.cli.connect import TRIED_FOR, connection_options
 from status_tracker.cli.exit_codes import EPILOG
 from status_tracker.cli.options import json_option
 from status_tracker.cli.outcomes import NOT_KEPT, ByHand, Entity
-from status_tracker.cli.rejected.judging import Judge, Verdict
 from status_tracker.cli.rejected.kept import Kept, Rejections, Wanted, wanted_options
 from status_tracker.cli.show import print_json
+from status_tracker.client.judging import Judge, Verdict
 from status_tracker.settings import Settings
 from status_tracker.text import decoded, escaped
 
 AT_ONCE = 200
-"""Entries that are sent at once: each may be as large as an update."""
+"""Entries that are sent, or judged, at once: each may be as large as an update."""
 
 Judged = tuple[Kept, Verdict]
 
@@ -52,9 +53,12 @@ def command(
         raise click.UsageError("--dry-run and --yes: give one of them")
     said: Counter[str] = Counter()
     with Rejections(settings) as rejections:
-        judge = Judge(rejections.shell, rejections.deployment)
+        judge = Judge(rejections.deployment, TRIED_FOR)
         found = rejections.find(wanted)
-        judged = judge.foresee(found) if dry_run else _replay(rejections, judge, found, timeout)
+        if dry_run:
+            judged = _foresee(rejections, judge, found)
+        else:
+            judged = _replay(rejections, judge, found, timeout)
         for kept, verdict in judged:
             said[verdict.outcome] += 1
             _print(kept, verdict, as_json=as_json)
@@ -66,12 +70,19 @@ def command(
     sys.exit(int(said["rejected"] + said["left"] > 0))
 
 
+def _foresee(rejections: Rejections, judge: Judge, found: Iterator[Kept]) -> Iterator[Judged]:
+    """Yield what would become of entries."""
+    while some := list(islice(found, AT_ONCE)):
+        verdicts = rejections.shell.run(judge.foresee([kept.rejected for kept in some]))
+        yield from zip(some, verdicts, strict=True)
+
+
 def _replay(
     rejections: Rejections, judge: Judge, found: Iterable[Kept], timeout: int
 ) -> Iterator[Judged]:
     """Send entries again; yield what became of each."""
     for wave in _waves(found):
-        refused = {kept.name: judge.refusal(kept) for kept in wave}
+        refused = {kept.name: judge.refusal(kept.rejected) for kept in wave}
         sent = [kept for kept in wave if refused[kept.name] is None]
         verdicts = {name: verdict for name, verdict in refused.items() if verdict is not None}
         if sent:

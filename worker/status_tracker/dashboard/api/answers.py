@@ -222,6 +222,27 @@ class Replayed(Struct, frozen=True):
     left: list[Left]
 
 
+class Foreseen(Struct, frozen=True):
+    """What an entry would do if it were sent again now."""
+
+    entry: str
+    outcome: Literal["applied", "duplicate", "rejected", "left"]
+    detail: str
+    """The status where it would be applied, or why it would not be."""
+
+
+class DryRun(Struct, frozen=True):
+    """What entries would do, one after the other, the oldest first. Nothing was sent."""
+
+    entries: list[Foreseen]
+
+
+class Purged(Struct, frozen=True):
+    """How many entries were taken away; others were gone already."""
+
+    purged: int
+
+
 class ToRemove(Struct, frozen=True, forbid_unknown_fields=True):
     """Entities to take away."""
 
@@ -229,10 +250,21 @@ class ToRemove(Struct, frozen=True, forbid_unknown_fields=True):
     ids: Annotated[list[EntityId], Meta(min_length=1, max_length=MOST_SENT)]
 
 
-class ToReplay(Struct, frozen=True, forbid_unknown_fields=True):
-    """Rejected entries to send again."""
+Entries = Annotated[list[str], Meta(min_length=1, max_length=MOST_LISTED)]
 
-    entries: Annotated[list[str], Meta(min_length=1, max_length=MOST_LISTED)]
+
+class ToReplay(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Rejected entries to send again, the oldest first, in whatever order they are named."""
+
+    entries: Entries
+    dry_run: bool = False
+    """Whether to say only what each would do."""
+
+
+class ToPurge(Struct, frozen=True, forbid_unknown_fields=True):
+    """Rejected entries to take away from where they are kept."""
+
+    entries: Entries
 
 
 class Problem(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

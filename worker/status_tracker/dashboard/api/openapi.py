@@ -30,6 +30,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     query: type[Query] = Query
     body: Any = None
     status: int = 200
+    dry_run: Any = None
+    """The answer where nothing was to be done, whose status is 200."""
     problems: tuple[int, ...] = ()
     is_tagged: bool = False
 
@@ -121,10 +123,17 @@ ACTIONS = [
     ),
     Operation(
         path="/rejected/replay",
-        summary="Send rejected entries again; they stay where they are kept",
+        summary="Send rejected entries again, or say what they would do; they stay where they are",
         body=answers.ToReplay,
         answer=answers.Replayed,
         status=202,
+        dry_run=answers.DryRun,
+    ),
+    Operation(
+        path="/rejected/purge",
+        summary="Take rejected entries away from where they are kept",
+        body=answers.ToPurge,
+        answer=answers.Purged,
     ),
     Operation(
         path="/remove",
@@ -140,6 +149,7 @@ def document(rules: Rules, *, actions: bool, challenge: str | None, has_auth: bo
     """Return the document; what is no endpoint here is not in it."""
     operations = [*READS, *(ACTIONS if actions else ())]
     structs = {each.answer for each in operations if isinstance(each.answer, type)}
+    structs |= {each.dry_run for each in operations if each.dry_run is not None}
     structs |= {each.body for each in operations if isinstance(each.body, type)}
     _, schemas = msgspec.json.schema_components([Problem, *structs], ref_template=REF)
     if actions:
@@ -235,7 +245,9 @@ def _given(field: Mapping[str, Any]) -> Schema:
 
 
 def _responses(each: Operation, has_auth: bool) -> Schema:
-    found: Schema = {str(each.status): _success(each)}
+    found: Schema = {str(each.status): _success(each.status, each.answer)}
+    if each.dry_run is not None:
+        found["200"] = _success(200, each.dry_run)
     if each.is_tagged:
         found["304"] = {"description": "As the ETag in If-None-Match says"}
     numbers = {400, 421, 503, *each.problems}
@@ -249,12 +261,12 @@ def _responses(each: Operation, has_auth: bool) -> Schema:
     return found
 
 
-def _success(each: Operation) -> Schema:
-    described = {"description": HTTPStatus(each.status).phrase}
-    if each.answer == STREAM:
+def _success(status: int, content: Any) -> Schema:
+    described = {"description": HTTPStatus(status).phrase}
+    if content == STREAM:
         text = {"schema": {"type": "string"}}
         return {**described, "content": {SSE.media_type: text, NDJSON.media_type: text}}
-    schema = {"type": "object"} if each.answer == OPENAPI else _ref(each.answer)
+    schema = {"type": "object"} if content == OPENAPI else _ref(content)
     return {**described, "content": {"application/json": {"schema": schema}}}
 
 
