@@ -61,6 +61,11 @@ class Look(Struct, frozen=True):
         counts = {phase: entities.get((kind, phase), 0) for phase in [*phases, *others]}
         return {phase: n for phase, n in counts.items() if n or phase in phases}
 
+    def rejected(self, reason: str = "") -> int:
+        """Return how many entries were ever rejected, also for one reason only."""
+        totals = [each.totals.rejected for each in self.overview.fleet.partitions]
+        return sum(count for each in totals for name, count in each.items() if reason in ("", name))
+
 
 class Backing:
     """What answers are made of."""

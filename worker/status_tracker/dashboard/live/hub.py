@@ -134,6 +134,9 @@ class Hub:
         await self._draw_rows(look, new)
         await self._draw_entities(look)
         self._draw_regions(look, self._pages if is_due else new)
+        for page in self._pages:
+            if page.view.tally:
+                page.rejected(look.rejected(page.view.tally.reason))
         for page in new:
             page.is_new = False
 

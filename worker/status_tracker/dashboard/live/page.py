@@ -19,6 +19,7 @@ class OpenPage:
         self._sent: dict[str, str] = {}
         self._waiting: dict[str, str] = {}
         self._news = 0
+        self._tally = view.tally.count if view.tally else 0
         self._has_gap = False
         self._problem: str | None = None
         self._is_told_of_it = True
@@ -38,6 +39,13 @@ class OpenPage:
             if new:
                 self._news += len(new)
                 self._moved.set()
+
+    def rejected(self, count: int) -> None:
+        """Tell how many of what it shows were ever rejected."""
+        if count > self._tally:
+            self._news += count - self._tally
+            self._moved.set()
+        self._tally = count  # fewer, where the hash that counts them was lost
 
     def missed(self) -> None:
         """Tell that nobody knows any more who came while it was away."""

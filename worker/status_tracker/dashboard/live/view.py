@@ -30,6 +30,14 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True):
     id: EntityId
 
 
+class Tally(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many were ever rejected, when the page was made."""
+
+    reason: str
+    """For this reason; "" for any."""
+    count: int
+
+
 class View(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A page."""
 
@@ -39,5 +47,7 @@ class View(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether it is the page of one entity, which shows all that there is of it."""
     lists: Annotated[list[tuple[str, str]], Meta(max_length=16)] = []
     """Kind and phase of those whose newcomers are counted."""
+    tally: Tally | None = None
+    """Of a page that shows what was rejected: what comes on top is counted."""
     after: str = ""
     """The token up to which it was told what changed; "" for none."""

@@ -65,7 +65,7 @@ async def entity(request: Request) -> Response:
 
 async def _rejections(backing: Backing, asked: OfEntity) -> list[Rejection]:
     """Return what was lately rejected of an entity."""
-    page = await backing.reader.rejected(limit=LOOKED_THROUGH)
+    page = await backing.reader.rejected(newest=True, limit=LOOKED_THROUGH)
     named = [(each, entity_in(each.data)) for each in page.entries]
     return [rejection(each) for each, of in named if (of.kind, of.id) == (asked.kind, asked.id)]
 

@@ -40,7 +40,7 @@ async def overview(request: Request) -> Response:
     phases = wrong_phases(look)
     wrong, rejected = await asyncio.gather(
         in_time(_wrong(backing, phases)),
-        in_time(backing.reader.rejected(limit=MOST_WRONG)),
+        in_time(backing.reader.rejected(newest=True, limit=MOST_WRONG)),
     )
     kind, life = next(iter(look.deployment.rules.kinds.items()))
     names: tuple[RegionName, ...] = ("attention", "kinds", "rates", "workers")

@@ -11,6 +11,8 @@ from status_tracker.dashboard.pages.fleet import fleet
 from status_tracker.dashboard.pages.kind import kind
 from status_tracker.dashboard.pages.making import shows_problems
 from status_tracker.dashboard.pages.overview import overview
+from status_tracker.dashboard.pages.rejected import rejected
+from status_tracker.dashboard.pages.rejected_entry import rejected_entry
 from status_tracker.dashboard.pages.rendering import STATIC
 from status_tracker.dashboard.pages.search import search
 
@@ -19,6 +21,8 @@ PAGES = {
     "/kind": kind,
     "/entity": entity,
     "/search": search,
+    "/rejected": rejected,
+    "/rejected-entry": rejected_entry,
     "/fleet": fleet,
 }
 

@@ -99,6 +99,7 @@ function newcomers(said) {
   const link = document.querySelector("[data-news]");
   if (!link || !(said.news || said.gap)) return;
   news += said.news;
+  if (view.tally) view.tally.count += said.news;
   link.hidden = false;
   link.textContent = said.gap ? "there may be new ones: show" : `${news.toLocaleString("en")} new: show`;
 }

@@ -1,0 +1,148 @@
+"""The entries that were not applied: how many for which reason, and each."""
+
+import shlex
+from collections import Counter
+
+from msgspec import Struct, field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from status_tracker.client.documents import Rejected, entity_in
+from status_tracker.dashboard.api.answers import Query
+from status_tracker.dashboard.asking import in_time, query
+from status_tracker.dashboard.deployment import Backing, backing_of
+from status_tracker.dashboard.live.view import Tally, View
+from status_tracker.dashboard.pages.entity import Command
+from status_tracker.dashboard.pages.making import made
+from status_tracker.dashboard.pages.overview import Rejection, rejection
+from status_tracker.dashboard.pages.reasons import advice_on
+from status_tracker.dashboard.problems import refusals
+
+LOOKED_AT = 10_000
+"""Entries, the newest, that a page is made of: there may be millions."""
+
+MOST_BYTES = 16_777_216
+"""Bytes of them: each may be as large as an update."""
+
+ON_A_PAGE = 100
+"""Entries from which on a page has enough; it has less than two times as many."""
+
+MOST_GROUPS = 50
+"""Reasons that are shown: other hands than workers' may write any."""
+
+
+class OfRejected(Query, frozen=True, kw_only=True):
+    """Which of them are meant; "" for any, as forms send it."""
+
+    reason: str = ""
+    kind: str = ""
+    id: str = ""
+    after: str | None = None
+
+
+class Group(Struct):
+    """The entries that were rejected for one reason, of those that were looked at."""
+
+    reason: str
+    last: int
+    """When the last and the first of them were rejected, in ms since the epoch."""
+    example: Rejection
+    """The last one."""
+    since: int = 0
+    count: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+
+
+class Seen(Struct):
+    """What a look found."""
+
+    groups: dict[str, Group] = field(default_factory=dict)
+    entries: list[Rejection] = field(default_factory=list)
+    """A page of them, the newest first."""
+    after: str | None = None
+    """Where the next page begins; None at the end."""
+    looked_at: int = 0
+    is_all: bool = False
+    """Whether no older ones are kept."""
+
+
+async def rejected(request: Request) -> Response:
+    """Answer with what was rejected."""
+    asked, backing = query(request, OfRejected), backing_of(request)
+    look = await in_time(backing.look())
+    with refusals():
+        seen = await in_time(_look(backing, asked))
+    groups = sorted(seen.groups.values(), key=lambda each: -each.count)
+    is_narrow = bool(asked.kind or asked.id)
+    return made(
+        request,
+        look,
+        "rejected.html",
+        # Totals tell how many of a reason come, and nothing of whom they are.
+        View(tally=None if is_narrow else Tally(asked.reason, look.rejected(asked.reason))),
+        title=asked.reason or "Rejected",
+        here="rejected/",
+        asked=asked,
+        seen=seen,
+        groups=groups[:MOST_GROUPS],
+        ever={each.reason: look.rejected(each.reason) for each in groups},
+        advice=advice_on(asked.reason) if asked.reason else None,
+        commands=_commands(asked),
+        is_narrow=is_narrow,
+    )
+
+
+async def _look(backing: Backing, asked: OfRejected) -> Seen:
+    """Look at the newest; on a later page, only until it has enough."""
+    seen = Seen(after=asked.after)
+    place, size, is_full = asked.after, 0, False
+    while True:
+        page = await backing.reader.rejected(newest=True, limit=ON_A_PAGE, after=place)
+        place = page.after
+        for each in page.entries:
+            size += len(each.data)
+            _take(seen, each, asked, is_full=is_full)
+        seen.looked_at += len(page.entries)
+        if not is_full:
+            seen.after = place
+            is_full = len(seen.entries) >= ON_A_PAGE
+        seen.is_all = place is None
+        is_enough = seen.looked_at >= LOOKED_AT or size >= MOST_BYTES
+        if seen.is_all or is_enough or (is_full and asked.after):
+            return seen
+
+
+def _take(seen: Seen, found: Rejected, asked: OfRejected, *, is_full: bool) -> None:
+    """Take in an entry, if it is one of those that are meant."""
+    if asked.reason not in ("", found.reason):
+        return
+    about = entity_in(found.data)
+    if asked.kind not in ("", about.kind) or asked.id not in ("", about.id):
+        return
+    group = seen.groups.get(found.reason)
+    if group is None:
+        group = Group(found.reason, found.at, rejection(found))
+        seen.groups[found.reason] = group
+    group.since = found.at
+    group.count += 1
+    group.kinds[about.kind] += 1
+    if not is_full:
+        seen.entries.append(rejection(found))
+
+
+def _commands(asked: OfRejected) -> list[Command]:
+    """Return what does the same in a shell, for all that are kept."""
+    given = {"reason": asked.reason, "kind": asked.kind, "id": asked.id}
+    options = [f"--{name}={value}" for name, value in given.items() if value]
+
+    def command(*words: str) -> str:
+        return shlex.join(["status-tracker", "rejected", *words])
+
+    found = [Command(command("list", "--each", *options), "list all that are kept")]
+    if options:
+        found += [
+            Command(command("replay", *options, "--dry-run"), "say what each would do now"),
+            Command(command("replay", *options), "send them again"),
+            Command(command("purge", *options), "say how many; with --yes, take them away"),
+        ]
+    return found
