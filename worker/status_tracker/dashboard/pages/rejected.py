@@ -16,6 +16,7 @@ from status_tracker.dashboard.pages.entity import Command
 from status_tracker.dashboard.pages.making import made
 from status_tracker.dashboard.pages.overview import Rejection, rejection
 from status_tracker.dashboard.pages.reasons import advice_on
+from status_tracker.dashboard.pages.words import shown
 from status_tracker.dashboard.problems import refusals
 
 LOOKED_AT = 10_000
@@ -80,7 +81,7 @@ async def rejected(request: Request) -> Response:
         "rejected.html",
         # Totals tell how many of a reason come, and nothing of whom they are.
         View(tally=None if is_narrow else Tally(asked.reason, look.rejected(asked.reason))),
-        title=asked.reason or "Rejected",
+        title=shown(asked.reason, 60) or "Rejected",
         here="rejected/",
         asked=asked,
         seen=seen,

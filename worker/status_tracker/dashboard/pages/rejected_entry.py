@@ -16,6 +16,7 @@ from status_tracker.dashboard.pages.entity import Command
 from status_tracker.dashboard.pages.making import made
 from status_tracker.dashboard.pages.overview import rejection
 from status_tracker.dashboard.pages.reasons import advice_on
+from status_tracker.dashboard.pages.words import shown
 from status_tracker.decode import invalid_id
 from status_tracker.errors import UnavailableError
 
@@ -50,7 +51,7 @@ async def rejected_entry(request: Request) -> Response:
         look,
         "rejected_entry.html",
         View(),
-        title=f"{found.reason} {about.id}".strip(),
+        title=shown(f"{found.reason} {about.id}".strip(), 80),
         here="rejected/",
         found=found,
         shown=rejection(found),
