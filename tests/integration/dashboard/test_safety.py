@@ -275,8 +275,12 @@ async def test_which_users_of_redis_it_needs_to_be(
     paths += ["stalled?kind=task"]
     paths += ["kinds/task/entities?phase=running", "kinds/task/counts", "openapi.json"]
     paths += ["entity/history?kind=task&id=a", "entity/wait?kind=task&id=a&until=running"]
+    paths += ["../../", "../../rejected", "../../kind?kind=task", "../../entity?kind=task&id=a"]
     async with asking(url) as client:
         answers = [await client.get(path) for path in paths]
+        [kept] = (await client.get("rejected")).json()["entries"]
+        page = await client.get(f"../../rejected-entry?entry={kept['entry']}")
+        assert "Sent again now, it" in page.text
     async with site(url) as own, listening(own.port) as stream:
         await stream.event()
         published.change("a", "completed")

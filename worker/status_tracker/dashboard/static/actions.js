@@ -107,7 +107,7 @@ async function ask(button, about) {
     yes.textContent = question.yes ?? "";
     yes.hidden = question.yes === null;
   } catch (error) {
-    if (asked === mine) text.replaceChildren(problem(error));
+    if (asked === mine) text.replaceChildren(problem(`${error.message} Nothing was done.`));
   }
 }
 
@@ -123,7 +123,8 @@ yes.addEventListener("click", async (event) => {
     said = await mine.about.act();
     mine.isDone = true;
   } catch (error) {
-    said = [problem(error)];
+    const unknown = error.isUnknown ? " Nobody knows whether it was done: look before you try again." : "";
+    said = [problem(`${error.message}${unknown}`)];
   }
   if (asked === mine) text.replaceChildren(...said);
   else if (mine.isDone) mine.about.after?.();
@@ -145,15 +146,18 @@ async function post(path, body) {
       body: JSON.stringify(body),
     });
   } catch {
-    throw new Error("The dashboard cannot be reached. Nobody knows whether it was done: look before you try again.");
+    throw failure("The dashboard cannot be reached.", true);
   }
   const said = await answer.json().catch(() => ({}));
   if (answer.ok) return said;
   const detail = said.detail ? `: ${said.detail}` : "";
-  if (answer.status === 403) throw new Error(`You may not do this${detail}.`);
-  if (answer.status === 503) throw new Error(`Not now${detail}. Look what was done, and try again in a moment.`);
-  throw new Error(TOLD[answer.status] ?? `It did not work (${answer.status})${detail}.`);
+  if (answer.status === 403) throw failure(`You may not do this${detail}.`);
+  if (answer.status === 503) throw failure(`Not now${detail}.`, true);
+  throw failure(TOLD[answer.status] ?? `It did not work (${answer.status})${detail}.`);
 }
+
+/** An error that people are told of; `isUnknown` where it may have been done all the same. */
+const failure = (message, isUnknown = false) => Object.assign(new Error(message), { isUnknown });
 
 const number = (value) => value.toLocaleString("en");
 const counted = (count) => (count === 1 ? "1 entry" : `${number(count)} entries`);
@@ -175,7 +179,7 @@ function item(words, example) {
   return element("li", words, document.createElement("br"), part);
 }
 
-function problem({ message }) {
+function problem(message) {
   const said = line(message);
   said.className = "notice";
   said.setAttribute("role", "alert");
