@@ -4,7 +4,6 @@ import asyncio
 import shlex
 from collections.abc import Iterator
 
-from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,7 +12,7 @@ from status_tracker.dashboard.api.answers import OfEntity
 from status_tracker.dashboard.asking import in_time, query
 from status_tracker.dashboard.deployment import Backing, Look, backing_of
 from status_tracker.dashboard.live.view import Row, View
-from status_tracker.dashboard.pages.making import life_of, made
+from status_tracker.dashboard.pages.making import Command, life_of, made
 from status_tracker.dashboard.pages.overview import Rejection, rejection
 from status_tracker.keys import partition_of
 from status_tracker.lifecycle import Lifecycle
@@ -21,13 +20,6 @@ from status_tracker.models import Status
 
 LOOKED_THROUGH = 1_000
 """Rejected entries, the newest, among which those of an entity are looked for."""
-
-
-class Command(Struct, frozen=True):
-    """What to type in a shell."""
-
-    text: str
-    why: str
 
 
 async def entity(request: Request) -> Response:

@@ -35,6 +35,13 @@ class Listed(Struct, frozen=True):
     """Since when it is marked as stalled."""
 
 
+class Command(Struct, frozen=True):
+    """What to type in a shell."""
+
+    text: str
+    why: str
+
+
 def rows_of(entities: Iterable[Listed]) -> list[Row]:
     """Return the rows that show entities."""
     return [Row(each.kind, each.id) for each in entities]

@@ -12,8 +12,7 @@ from status_tracker.dashboard.asking import in_time, query
 from status_tracker.dashboard.deployment import TRIED_FOR, Backing, Look, backing_of
 from status_tracker.dashboard.live.view import View
 from status_tracker.dashboard.pages.contents import contents
-from status_tracker.dashboard.pages.entity import Command
-from status_tracker.dashboard.pages.making import made
+from status_tracker.dashboard.pages.making import Command, made
 from status_tracker.dashboard.pages.overview import rejection
 from status_tracker.dashboard.pages.reasons import advice_on
 from status_tracker.dashboard.pages.words import shown
