@@ -16,7 +16,6 @@ from status_tracker.dashboard.pages.making import Command, made
 from status_tracker.dashboard.pages.overview import Rejection, rejection
 from status_tracker.dashboard.pages.reasons import advice_on
 from status_tracker.dashboard.pages.words import shown
-from status_tracker.dashboard.problems import refusals
 
 LOOKED_AT = 10_000
 """Entries, the newest, that a page is made of: there may be millions."""
@@ -53,7 +52,7 @@ class Group(Struct):
     kinds: Counter[str] = field(default_factory=Counter)
 
 
-class Seen(Struct):
+class Found(Struct):
     """What a look found."""
 
     groups: dict[str, Group] = field(default_factory=dict)
@@ -70,9 +69,8 @@ async def rejected(request: Request) -> Response:
     """Answer with what was rejected."""
     asked, backing = query(request, OfRejected), backing_of(request)
     look = await in_time(backing.look())
-    with refusals():
-        seen = await in_time(_look(backing, asked))
-    groups = sorted(seen.groups.values(), key=lambda each: -each.count)
+    found = await in_time(_look(backing, asked))
+    groups = sorted(found.groups.values(), key=lambda each: -each.count)
     is_narrow = bool(asked.kind or asked.id)
     return made(
         request,
@@ -83,7 +81,7 @@ async def rejected(request: Request) -> Response:
         title=shown(asked.reason, 60) or "Rejected",
         here="rejected/",
         asked=asked,
-        seen=seen,
+        found=found,
         groups=groups[:MOST_GROUPS],
         ever={each.reason: look.rejected(each.reason) for each in groups},
         advice=advice_on(asked.reason) if asked.reason else None,
@@ -92,42 +90,42 @@ async def rejected(request: Request) -> Response:
     )
 
 
-async def _look(backing: Backing, asked: OfRejected) -> Seen:
+async def _look(backing: Backing, asked: OfRejected) -> Found:
     """Look at the newest; on a later page, only until it has enough."""
-    seen = Seen(after=asked.after)
+    found = Found(after=asked.after)
     place, size, is_full = asked.after, 0, False
     while True:
         page = await backing.reader.rejected(newest=True, limit=ON_A_PAGE, after=place)
         place = page.after
         for each in page.entries:
             size += len(each.data)
-            _take(seen, each, asked, is_full=is_full)
-        seen.looked_at += len(page.entries)
+            _take(found, each, asked, is_full=is_full)
+        found.looked_at += len(page.entries)
         if not is_full:
-            seen.after = place
-            is_full = len(seen.entries) >= ON_A_PAGE
-        seen.is_all = place is None
-        is_enough = seen.looked_at >= LOOKED_AT or size >= MOST_BYTES
-        if seen.is_all or is_enough or (is_full and asked.after):
-            return seen
+            found.after = place
+            is_full = len(found.entries) >= ON_A_PAGE
+        found.is_all = place is None
+        is_enough = found.looked_at >= LOOKED_AT or size >= MOST_BYTES
+        if found.is_all or is_enough or (is_full and asked.after):
+            return found
 
 
-def _take(seen: Seen, found: Rejected, asked: OfRejected, *, is_full: bool) -> None:
+def _take(found: Found, entry: Rejected, asked: OfRejected, *, is_full: bool) -> None:
     """Take in an entry, if it is one of those that are meant."""
-    if asked.reason not in ("", found.reason):
+    if asked.reason not in ("", entry.reason):
         return
-    about = entity_in(found.data)
+    about = entity_in(entry.data)
     if asked.kind not in ("", about.kind) or asked.id not in ("", about.id):
         return
-    group = seen.groups.get(found.reason)
+    group = found.groups.get(entry.reason)
     if group is None:
-        group = Group(found.reason, found.at, rejection(found))
-        seen.groups[found.reason] = group
-    group.since = found.at
+        group = Group(entry.reason, entry.at, rejection(entry))
+        found.groups[entry.reason] = group
+    group.since = entry.at
     group.count += 1
     group.kinds[about.kind] += 1
     if not is_full:
-        seen.entries.append(rejection(found))
+        found.entries.append(rejection(entry))
 
 
 def _commands(asked: OfRejected) -> list[Command]:
