@@ -40,7 +40,7 @@ COMMANDS = {
     "rebuild": "Compare what is published with what the streams say, while workers run.",
     "schema": "Print schemas of updates, statuses and streams.",
     "verify": "Look whether all keys agree, and mend what can only be one thing.",
-    "dashboard": "Serve the HTTP API until Ctrl-C: statuses, changes as they come, the fleet.",
+    "dashboard": "Serve the dashboard and the HTTP API until Ctrl-C.",
     "fleet": "Show who reads which partition, how far behind it is, and who lives.",
     "doctor": "Look for what is wrong, or may become so, and say what to do.",
 }

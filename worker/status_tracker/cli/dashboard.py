@@ -62,7 +62,9 @@ def command(
     origins: tuple[str, ...],
     base_path: str,
 ) -> None:
-    """Serve the dashboard and the HTTP API until Ctrl-C: statuses, changes as they come, the fleet.
+    """Serve the dashboard and the HTTP API until Ctrl-C.
+
+    Statuses, changes as they come, what was rejected, the fleet.
 
     It listens at a loopback address and only reads, unless told otherwise.
 
