@@ -3,12 +3,14 @@
 import pytest
 from status_tracker.connection.client import Client
 from status_tracker.engine.heard import Heard
+from status_tracker.engine.statuses import Effects
 from status_tracker.engine.tally import Tally
 from status_tracker.maintenance.agenda import Agenda, Entity
 from status_tracker.maintenance.retention import Retention
 from status_tracker.maintenance.stalled import Stalled
 from status_tracker.maintenance.trimming import Trimming
 from status_tracker.maintenance.upkeep import Policy
+from status_tracker.models import Status
 from status_tracker.rules import Rules, without_times
 from status_tracker.units import duration
 
@@ -77,9 +79,27 @@ def test_an_entity_is_looked_at_at_the_earliest_of_its_times() -> None:
     agenda.add(9, one)
     assert agenda.take(9, 0) == []
     assert agenda.take(9, 10) == [one]
-    for _ in range(3):
-        agenda.add(9, one)
-        agenda.add(7, one)
-        assert agenda.take(8, 10) == [one]
-    assert agenda.take(9, 10) == [one]
-    assert agenda.take(99, 10) == []
+    agenda.add(900, one)
+    agenda.add(907, other)
+    agenda.add(7, one)
+    assert agenda.take(8, 10) == [one]
+    assert agenda.take(906, 10) == []
+    assert agenda.take(907, 10) == [other]
+
+
+def test_who_ended_is_not_awaited() -> None:
+    """A million tasks may begin and end before the first one's limit is over."""
+    heard = Heard()
+    heard.attach("0-0", RULES)
+    agenda = Agenda(heard.awaited)
+    for name in ("a", "b", "c"):
+        agenda.add(300_000, Entity(0, "task", name))
+    ended = Status(phase="completed", updated_at=1_700_000_000_000)
+    goes_on = Status(phase="running", updated_at=1_700_000_000_000)
+    effects = {"task": Effects(after={"a": ended, "b": goes_on, "d": ended})}
+    heard.note("1700000000000-0", effects, [], [("task", "c")], {})
+    assert (heard.awaited["task"], heard.ended["task"]) == ({"b"}, {"a", "c"})
+    for each in heard.ended["task"]:
+        agenda.discard(Entity(0, "task", each))
+    assert agenda.take(300_000, 10) == [Entity(0, "task", "b")]
+    assert heard.awaited["task"] == set()

@@ -29,6 +29,10 @@ class Heard:
         # By kind, the phase that ends what is stalled.
         self._ends: Mapping[str, str | None] = {}
         self._late_by = LATE
+        self.awaited: defaultdict[str, set[str]] = defaultdict(set)
+        """By kind: who is to be looked at some time; `maintenance/agenda.py` keeps it."""
+        self.ended: defaultdict[str, set[str]] = defaultdict(set)
+        """By kind: those among them who need not be looked at any more."""
         self.is_unsure: bool = False
         """Whether there may be more than is in all this: a batch was closed whose commit is not, or
         the server is away. Nobody is judged then."""
@@ -125,6 +129,8 @@ class Heard:
                 del late[entity_id]
             # Who ended before anybody looked need not be looked at: there may be very many.
             again -= {each for each in again & after.keys() if after[each].phase not in limits}
+            awaited = self.awaited[kind] & after.keys()
+            self._end(kind, (each for each in awaited if after[each].phase not in limits))
             if found:
                 late |= dict.fromkeys(found, came)
                 # Who was late before is looked at anyway, unless another limit holds now.
@@ -139,6 +145,7 @@ class Heard:
         for kind, entity_id in removed:
             self.late[kind].pop(entity_id, None)
             self.again[kind].discard(entity_id)
+            self._end(kind, {entity_id} & self.awaited[kind])
         if self.cleared is not None:
             for kind, ids in marked.items():
                 self.cleared[kind].update(ids)
@@ -147,3 +154,9 @@ class Heard:
                 self.marks.get(kind, set()).difference_update(ids)
                 self.doubted[kind].difference_update(ids)
                 self.again[kind].update(ids)
+
+    def _end(self, kind: str, ids: Iterable[str]) -> None:
+        """Note that entities need not be looked at, for whom that was meant."""
+        ended = set(ids)
+        self.ended[kind] |= ended
+        self.awaited[kind] -= ended

@@ -94,7 +94,7 @@ class Stalled:
         self._owned = owned
         self._owner = owner
         # By the number of the partition.
-        self._agendas: defaultdict[int, Agenda] = defaultdict(Agenda)
+        self._agendas: dict[int, Agenda] = {}
         # Of a set and a partition: in which era, up to which place it was gone through.
         self._seen: dict[tuple[str, int], tuple[object, Place]] = {}
 
@@ -116,6 +116,8 @@ class Stalled:
         deployment, owned, limits = self._deployment(), self._owned(), self._limits()
         for number in self._agendas.keys() - owned.keys():
             del self._agendas[number]
+        for number in owned.keys() - self._agendas.keys():
+            self._agendas[number] = Agenda(owned[number].awaited)
         more = False
         failure: Exception | None = None
         for share in shares(deployment, owned):
@@ -160,11 +162,16 @@ class Stalled:
         return self._agendas[entity.number]
 
     def _take_up(self, number: int, heard: Heard, now: int) -> None:
-        """Have those looked at whose place in the index was gone through before."""
+        """Have those looked at whose place in the index was gone through; forget who ended."""
+        agenda = self._agendas[number]
+        for kind, ids in heard.ended.items():
+            for each in ids:
+                agenda.discard(Entity(number, kind, each))
+        heard.ended.clear()
         again = [Entity(number, kind, each) for kind, ids in heard.again.items() for each in ids]
         heard.again.clear()
         for entity in again:
-            self._agenda_of(entity).add(now, entity)
+            agenda.add(now, entity)
 
     async def _go_through(self, look: _Look, phase: _Phase) -> bool:
         """Judge who entered a phase so long ago that its limit may have passed since the last look.
