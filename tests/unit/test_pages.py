@@ -11,7 +11,7 @@ from status_tracker.dashboard.pages.kind import beginning
 from status_tracker.dashboard.pages.phases import appearances
 from status_tracker.dashboard.pages.rendering import STATIC, address, element
 from status_tracker.dashboard.pages.timeline import spells
-from status_tracker.dashboard.pages.words import ago, exact, number, share, shown, span
+from status_tracker.dashboard.pages.words import ago, exact, number, percent, share, shown, span
 from status_tracker.dashboard.seen import GAP, SPAN, Rate, Seen
 from status_tracker.models import Change
 from status_tracker.monitoring.fleet import FleetState, PartitionState, RejectedState, Totals
@@ -66,6 +66,12 @@ def test_times_that_no_calendar_has(at: float) -> None:
 def test_shares(count: int, total: int, text: str) -> None:
     """Nothing that is there is 0 %, and all but one is not 100 %."""
     assert share(count, total) == text
+
+
+def test_progress() -> None:
+    """It is rounded down, as a number of 100 parts: 100 times 0.29 is less than 29."""
+    assert [percent(each / 100) for each in range(101)] == [f"{each} %" for each in range(101)]
+    assert (percent(0.999), percent(5e-324)) == ("99 %", "0 %")
 
 
 def test_numbers_and_text() -> None:

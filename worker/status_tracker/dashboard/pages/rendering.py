@@ -79,6 +79,7 @@ def environment() -> jinja2.Environment:
         "exact": words.exact,
         "lines": escaped_lines,
         "number": words.number,
+        "percent": words.percent,
         "shown": words.shown,
         "span": words.span,
     }

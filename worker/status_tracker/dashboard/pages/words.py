@@ -1,6 +1,7 @@
 """Numbers, times and text of others, as people read them."""
 
 import datetime
+import math
 
 from status_tracker.text import escaped, shortened
 
@@ -50,6 +51,11 @@ def share(count: int, total: int) -> str:
     if percent < 1:
         return "<1 %"
     return f"{min(percent, 99):.0f} %"
+
+
+def percent(part: float) -> str:
+    """Write a part of 1, rounded down: what is not done is never 100 %."""
+    return f"{math.floor(round(100 * part, 6))} %"  # 100 * 0.29 is 28.999999999999996
 
 
 def number(value: float) -> str:
