@@ -23,7 +23,7 @@ NODE   := tests/node/node_modules/.package-lock.json
 # up to write no bytecode.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test docs newest bench chaos hostile acceptance lock clean
+.PHONY: run test screenshots docs newest bench chaos hostile acceptance lock clean
 
 run: $(READY)  ## the demo: an embedded server, the worker, sample producers, a live view
 	$(BIN)/status-tracker demo
@@ -37,6 +37,9 @@ test: $(READY) $(OLDEST) $(NODE)  ## lint, strict types and every test
 
 acceptance: $(READY)  ## the tests of processes, as the users of config/users.acl and over TLS
 	SECURED=1 $(BIN)/pytest -n 3 tests/acceptance
+
+screenshots: $(READY)  ## the pages of the demo, in build/screenshots, and how fast they are painted
+	$(BIN)/python -m tests.browser.screenshots
 
 newest: $(READY)  ## the tests that touch redis-py and fakeredis, with their newest releases
 	rm -rf $(NEWEST)
