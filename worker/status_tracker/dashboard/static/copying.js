@@ -1,4 +1,6 @@
-// Buttons that copy a text, as it is and not as it is shown.
+// Buttons that copy a text, as it is and not as it is shown. They are not there without this.
+document.body.classList.add("copies");
+
 document.addEventListener("click", async ({ target }) => {
   const button = target.closest("[data-copy]");
   if (!button) return;
