@@ -1,5 +1,5 @@
 // Buttons that copy a text, as it is and not as it is shown. They are not there without this.
-document.body.classList.add("copies");
+document.documentElement.classList.add("copies");
 
 document.addEventListener("click", async ({ target }) => {
   const button = target.closest("[data-copy]");
