@@ -4,10 +4,12 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
+import msgspec
 from status_tracker.dashboard.pages.rendering import element
 
 from tests.events import id_in
 from tests.integration.dashboard.asking import HOSTILE, Screen, showing, site
+from tests.line import RULES, deployed, meta_of
 from tests.publishing import Publisher
 from tests.servers import Redis, Server, free_port, wait_until
 
@@ -176,3 +178,27 @@ async def test_a_kind_that_is_not_there(server: Server, redis_client: Redis) -> 
     async with site(server.url, free_port()) as own, showing(own.port, **view) as screen:
         await screen.until(lambda screen: "phases" in screen.html)
         assert screen.problem is None
+
+
+async def test_a_kind_that_goes_while_its_page_is_open(server: Server, redis_client: Redis) -> None:
+    """The page of one of its entities says so; all others go on."""
+    published = Publisher(redis_client)
+    published.change(IDS[0], "running")
+    published.change("a", "created", kind="asset")
+    left = {kind: life for kind, life in RULES.kinds.items() if kind != "asset"}
+    rules = msgspec.structs.replace(RULES, kinds=left)
+    asset = [{"kind": "asset", "id": "a"}]
+    async with (
+        site(server.url) as own,
+        showing(own.port, rows=ROWS[:1]) as other,
+        showing(own.port, rows=asset, detail=True) as screen,
+    ):
+        await screen.until(lambda screen: "created" in screen.html.get("entity", ""))
+        redis_client.hset(
+            published.deployment.keys.meta,
+            mapping=meta_of(deployed(rules, revision=2, partitions=4)),
+        )
+        await screen.until(lambda screen: "no such kind" in screen.html["entity"])
+        published.change(IDS[0], "failed")
+        await other.until(shows(IDS[0], "failed"))
+        assert (screen.problem, other.problem) == (None, None)

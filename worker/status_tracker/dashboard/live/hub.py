@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from status_tracker.cancellation import cancelled, started
@@ -127,12 +127,13 @@ class Hub:
             self._due_at = time.monotonic() + EVERY
             self._seen = await self._backing.look()
         look = self._seen
-        rows = [*self._rows.unknown(), *(self._rows.due() if is_due else ())]
-        kinds = look.deployment.rules.kinds  # they may have lost one since the page was made
+        # The rules may have lost a kind since a page was made, and the reader know it first.
+        kinds = (await self._backing.reader.rules()).kinds
+        rows = [*self._rows.unknown(kinds), *(self._rows.due() if is_due else ())]
         await self._rows.read(self._backing.reader, [row for row in rows if row.kind in kinds])
         new = [page for page in self._pages if page.is_new]
-        await self._draw_rows(look, new)
-        await self._draw_entities(look)
+        self._draw_rows(look, new)
+        await self._draw_entities(look, kinds)
         self._draw_regions(look, self._pages if is_due else new)
         for page in self._pages:
             if page.view.tally:
@@ -170,7 +171,7 @@ class Hub:
         for page in self._pages if entered else ():
             page.came(entered)
 
-    async def _draw_rows(self, look: Look, new: Iterable[OpenPage]) -> None:
+    def _draw_rows(self, look: Look, new: Iterable[OpenPage]) -> None:
         """Draw those that moved, for all who show them, and all there are for new pages."""
         for row, shown in self._rows.shown.items():
             if not shown.is_drawn:
@@ -183,19 +184,24 @@ class Hub:
                 if row in self._drawn:
                     page.put(element(row.kind, row.id), self._drawn[row])
 
-    async def _draw_entities(self, look: Look) -> None:
+    async def _draw_entities(self, look: Look, kinds: Collection[str]) -> None:
         """Draw entities that have a page of their own, for it."""
+        drawn: dict[Row, str] = {}
         for page in [each for each in self._pages if each.view.detail]:
-            for row in page.view.rows:
-                shown = self._rows.shown.get(row)
-                if shown is not None:
+            row = next(iter(page.view.rows), None)
+            shown = None if row is None else self._rows.shown.get(row)
+            if row is None or shown is None:
+                continue
+            if row not in drawn:
+                if row.kind in kinds:
                     await self._read_history(row, shown)
-                    page.put("entity", draw_entity(look, row, shown))
+                drawn[row] = draw_entity(look, row, shown)
+            page.put("entity", drawn[row])
 
     async def _read_history(self, row: Row, shown: Shown) -> None:
         if not shown.is_told:
-            shown.is_told = True
             shown.history = await self._backing.reader.history(row.kind, row.id)
+            shown.is_told = True
 
     def _draw_regions(self, look: Look, pages: Iterable[OpenPage]) -> None:
         drawn: dict[Region, str] = {}

@@ -1,7 +1,8 @@
 """The entities that open pages show: read once, however many pages show them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -15,7 +16,8 @@ from status_tracker.dashboard.live.view import Row
 from status_tracker.models import Change, Status
 
 MOST_READ = 5_000
-"""Rows that are read in one look; where more are shown, they take turns."""
+"""Rows that are read again in one look, and for the first time; where there are more, they take
+turns."""
 
 _change = msgspec.json.Decoder(Change).decode
 _row = msgspec.json.Decoder(Row).decode
@@ -89,9 +91,10 @@ class Rows(Struct):
         self._turn = first + MOST_READ
         return [*rows, *rows][first : first + MOST_READ]
 
-    def unknown(self) -> list[Row]:
-        """Return those that were not read yet."""
-        return [row for row in self.viewers if row not in self.shown]
+    def unknown(self, kinds: Collection[str]) -> list[Row]:
+        """Return those, of kinds that there are, that are read for the first time next."""
+        unread = (row for row in self.viewers if row not in self.shown and row.kind in kinds)
+        return list(islice(unread, MOST_READ))
 
     async def read(self, reader: AsyncStatusReader, rows: Iterable[Row]) -> None:
         """Read statuses and marks, by one command for all that share a slot."""

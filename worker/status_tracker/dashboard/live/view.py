@@ -44,7 +44,7 @@ class View(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     regions: Annotated[list[Region], Meta(max_length=16)] = []
     rows: Annotated[list[Row], Meta(max_length=MOST_ROWS)] = []
     detail: bool = False
-    """Whether it is the page of one entity, which shows all that there is of it."""
+    """Whether it is the page of one entity, its only row, and shows all that there is of it."""
     lists: Annotated[list[tuple[str, str]], Meta(max_length=16)] = []
     """Kind and phase of those whose newcomers are counted."""
     tally: Tally | None = None
