@@ -84,6 +84,28 @@ async def test_a_place_that_is_gone(server: Server, published: Publisher) -> Non
         await screen.until(lambda screen: screen.has_gap and shows(IDS[0], "failed")(screen))
 
 
+async def test_a_feed_with_a_gap(server: Server, published: Publisher) -> None:
+    """Nobody knows who came: pages that are open say so, and show each history as it is."""
+    published.change(IDS[0], "running")
+    lists = {"lists": [["task", "running"]]}
+    async with (
+        site(server.url) as own,
+        showing(own.port, rows=ROWS[:1], **lists) as screen,
+        showing(own.port, rows=ROWS[:1], detail=True) as detail,
+    ):
+        await screen.until(shows(IDS[0], "running"))
+        await detail.until(lambda screen: screen.html.get("entity", "").count("<li") == 1)
+        own_keys = published.deployment.keys.partition(0)
+        published.client.lpush(
+            own_keys.history("task", IDS[0]),
+            published.client.lindex(own_keys.history("task", IDS[0]), 0),
+        )
+        published.client.delete(own_keys.changes)
+        published.change(IDS[4], "running")
+        await screen.until(lambda screen: screen.has_gap)
+        await detail.until(lambda screen: screen.html["entity"].count("<li") == 2)
+
+
 async def test_regions_move(server: Server, published: Publisher) -> None:
     """Counts, and what needs a person."""
     regions = [{"name": "kinds"}, {"name": "health"}, {"name": "phases", "kind": "task"}]

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from status_tracker.cancellation import cancelled, started
 from status_tracker.dashboard.deployment import Backing, Look
-from status_tracker.dashboard.feed import Told
+from status_tracker.dashboard.feed import Told, reset
 from status_tracker.dashboard.live.drawing import draw_entity, draw_region, draw_row
 from status_tracker.dashboard.live.page import OpenPage
 from status_tracker.dashboard.live.rows import Moved, Rows, Shown, moved
@@ -119,9 +119,12 @@ class Hub:
     async def _look(self) -> None:
         """Read what may have moved, and tell each page what did."""
         self._joined.clear()
-        events = moved(self._events())
+        told = self._told()
+        events = moved(told)
         self._rows.apply(events)
         self._tell_newcomers(events)
+        if any(each.name == "reset" for each in told):
+            self._tell_gap()
         is_due = time.monotonic() >= self._due_at
         if is_due or self._seen is None:
             self._due_at = time.monotonic() + EVERY
@@ -141,16 +144,20 @@ class Hub:
         for page in new:
             page.is_new = False
 
-    def _events(self) -> Iterator[Told]:
-        """Yield what the feed told since the last look."""
+    def _told(self) -> list[Told]:
+        """Return what the feed told since the last look; a reset where that is not all."""
         feed = self._backing.feed
-        self._chunk = max(self._chunk, feed.first)
+        found = []
+        if self._chunk < feed.first:
+            found.append(reset(feed.head))
+            self._chunk = feed.first
         while self._chunk < feed.end:
             chunk = feed.chunk(self._chunk)
             self._chunk += 1
             if chunk is not None:
                 self._token = chunk.events[-1].token
-                yield from chunk.events
+                found += chunk.events
+        return found
 
     def _tell_missed(self, page: OpenPage) -> None:
         """Tell a page that comes back who came while it was away."""
@@ -170,6 +177,13 @@ class Hub:
         entered = _entered(events)
         for page in self._pages if entered else ():
             page.came(entered)
+
+    def _tell_gap(self) -> None:
+        """Tell all pages that nobody knows who came, nor which changes there were."""
+        for shown in self._rows.shown.values():
+            shown.is_told = False
+        for page in self._pages:
+            page.missed()
 
     def _draw_rows(self, look: Look, new: Iterable[OpenPage]) -> None:
         """Draw those that moved, for all who show them, and all there are for new pages."""

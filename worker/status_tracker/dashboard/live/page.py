@@ -48,7 +48,7 @@ class OpenPage:
         self._tally = count  # fewer, where the hash that counts them was lost
 
     def missed(self) -> None:
-        """Tell that nobody knows any more who came while it was away."""
+        """Tell that nobody knows any more who came meanwhile."""
         self._has_gap = True
         self._moved.set()
 
