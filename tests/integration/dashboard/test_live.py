@@ -173,6 +173,8 @@ async def test_a_server_that_goes_and_comes_back(own_server: Server) -> None:
             await screen.until(shows(IDS[0], "running"))
             own_server.stop()
             await screen.until(lambda screen: screen.problem is not None)
+            # Where the server is, the log says, and no page.
+            assert screen.problem == "the Redis server cannot be used now"
             own_server.start()
             await asyncio.to_thread(wait_until, client.ping)
             published.change(IDS[0], "failed")

@@ -22,7 +22,8 @@ from status_tracker.dashboard.live.page import OpenPage
 from status_tracker.dashboard.live.rows import Moved, Rows, Shown, moved
 from status_tracker.dashboard.live.view import Region, Row, View
 from status_tracker.dashboard.pages.rendering import element
-from status_tracker.errors import ConfigError, UnavailableError
+from status_tracker.dashboard.problems import problem_of
+from status_tracker.engine.notices import Notice
 from status_tracker.text import escaped
 
 log: logging.Logger = logging.getLogger(__name__)
@@ -35,8 +36,6 @@ EVERY = 1.0
 
 LOOKS_WITHIN = 10.0
 """Seconds."""
-
-_AWAY = (UnavailableError, ConfigError, TimeoutError)
 
 
 class Hub:
@@ -55,6 +54,7 @@ class Hub:
         self._due_at = 0.0
         self._seen: Look | None = None
         self._joined = asyncio.Event()
+        self._unanswered = Notice()
         self._task: asyncio.Task[None] | None = None
 
     @contextmanager
@@ -92,15 +92,25 @@ class Hub:
             try:
                 async with asyncio.timeout(LOOKS_WITHIN):
                     await self._look()
-            except _AWAY as error:
-                problem = escaped(str(error)) or "the Redis server did not answer in time"
-            except Exception:  # or all pages would stand still for ever
-                log.exception("the live pages met a bug", extra={"event": "background_ended"})
-                problem = "this is a bug; the log of the dashboard has more"
+            except Exception as error:  # noqa: BLE001 - or all pages would stand still for ever
+                problem = self._failed(error)
             for page in self._pages:
                 page.at(self._backing.clock(), self._token, problem)
             await asyncio.sleep(max(0.0, TICK - (time.monotonic() - began)))
             await self._idle()
+
+    def _failed(self, error: Exception) -> str:
+        """Log why a look failed; return what pages are told, in which there is nothing of ours."""
+        problem = problem_of(error)
+        if problem.status == 500:
+            log.error(
+                "the live pages met a bug", exc_info=error, extra={"event": "background_ended"}
+            )
+        else:
+            self._unanswered.add([escaped(str(error)) or "the server did not answer in time"])
+            for why, count in self._unanswered.take().items():
+                log.warning("%s", why, extra={"event": "looks_unanswered", "count": count})
+        return problem.detail
 
     async def _idle(self) -> None:
         """Wait until the feed moves, a page comes, or it is time to look again."""
