@@ -134,6 +134,15 @@ def test_rates_are_those_between_looks() -> None:
     assert (list(seen.rates()), seen.rate_of(0)) == ([], None)
 
 
+def test_a_clock_that_goes_back() -> None:
+    """After a failover it may: what was seen by the other clock is forgotten."""
+    seen = Seen()
+    for at in (NOW, NOW + 1_000, NOW - SPAN, NOW - SPAN + 1_000):
+        seen.add(at, fleet(partition(0, applied=at - NOW + 2 * SPAN)))
+    assert [each.at for each in seen.rates()] == [NOW - SPAN + 1_000]
+    assert seen.rate_of(0) == 1_000
+
+
 def test_hand_overs_are_noticed() -> None:
     """Where they were seen: who looks for the first time knows of none."""
     seen = Seen()

@@ -44,8 +44,10 @@ class Seen:
 
     def add(self, at: int, fleet: FleetState) -> None:
         """Take in a look."""
-        if self._totals and at <= self._totals[-1].at:
+        if self._totals and at == self._totals[-1].at:
             return
+        if self._totals and at < self._totals[-1].at:
+            self._totals.clear()  # another server has another clock
         rejected = sum(sum(each.totals.rejected.values()) for each in fleet.partitions)
         self._totals.append(_Totals(at, list(map(_updates, fleet.partitions)), rejected))
         while self._totals[0].at < at - SPAN:
