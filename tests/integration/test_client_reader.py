@@ -266,7 +266,8 @@ def test_rejected_entries_are_found_by_what_they_are_called(
     assert first.at > NOW
     gone = names[0].replace(names[0].rpartition("/")[2], "1-1")
     assert reader.rejected_entries([gone]) == {gone: None}
-    for wrong in ("", "x", "9/1-1", "1", f"{names[0]} "):
+    own = names[0].removesuffix(names[0].rpartition("/")[2])
+    for wrong in ("", "x", "9/1-1", "1", f"{names[0]} ", f"{own}{2**64}-0", f"{own}\u0661-1"):
         with pytest.raises(ValueError, match="entry: "):
             reader.rejected_entries([wrong])
 

@@ -140,7 +140,13 @@ def test_a_token_holds_places(numbers: list[tuple[int, int]]) -> None:
     assert places_of(token, list(places)) == places
 
 
-@pytest.mark.parametrize("token", ["", "x", "kZOjMC0wAAA=", "AAAA", "é", token_of([BEGINNING])])
+@pytest.mark.parametrize(
+    "token",
+    [
+        *["", "x", "kZOjMC0wAAA=", "AAAA", "é", token_of([BEGINNING])],
+        *(token_of([BEGINNING, Place(each, 0)]) for each in ("1", f"{2**64}-0", "\u0661-1")),
+    ],
+)
 def test_a_token_of_something_else_is_refused(token: str) -> None:
     """In one line, whatever somebody put into a URL."""
     with pytest.raises(ValueError, match="no token of this deployment"):

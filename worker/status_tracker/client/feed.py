@@ -40,6 +40,10 @@ AGAIN_AFTER = 0.2
 
 NOT_OF_IT = "after: it is no token of this deployment"
 
+LARGEST = 2**64 - 1
+"""The largest number in an ID."""
+
+_entry_id = re.compile("[0-9]{1,20}-[0-9]{1,20}").fullmatch
 _GONE = re.compile("(ERR )?no such key")
 
 
@@ -99,11 +103,16 @@ def places_in(token: str) -> list[Place]:
         padded = token + "=" * (-len(token) % 4)
         # Strictly: others write a token out again as it came.
         places = _decode_places(base64.b64decode(padded.encode(), altchars=b"-_", validate=True))
-        for place in places:
-            id_parts(place.id)
     except (ValueError, msgspec.MsgspecError):
         raise ValueError(NOT_OF_IT) from None
+    if not all(is_id(place.id) for place in places):
+        raise ValueError(NOT_OF_IT)
     return places
+
+
+def is_id(text: str) -> bool:
+    """Tell whether a text is the ID of an entry, as there may be one."""
+    return _entry_id(text) is not None and max(id_parts(text)) <= LARGEST
 
 
 def id_parts(entry_id: str) -> tuple[int, int]:

@@ -7,7 +7,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from status_tracker.client.documents import Rejected, RejectedPage, rejected_in
-from status_tracker.client.feed import BEGINNING, Place, Places, id_parts, places_of, token_of
+from status_tracker.client.feed import (
+    BEGINNING,
+    LARGEST,
+    Place,
+    Places,
+    id_parts,
+    is_id,
+    places_of,
+    token_of,
+)
 from status_tracker.client.operations import Operation, asked_all
 from status_tracker.connection.client import Command
 from status_tracker.metadata import Deployment
@@ -18,14 +27,13 @@ AT_ONCE = 200
 AT_LEAST = 10
 """Entries of each of many streams: of some of them there is more than of others."""
 
-_LARGEST = 2**64 - 1
-END = Place(f"{_LARGEST}-{_LARGEST}", 0)
+END = Place(f"{LARGEST}-{LARGEST}", 0)
 """Where the newest comes first, the beginning. No entry has this ID."""
 
 BACKWARDS = "~"
 """What tokens begin with where the newest comes first."""
 
-_entry_name = re.compile(r"(\d+/)?(\d{1,20}-\d{1,20})").fullmatch
+_entry_name = re.compile("([0-9]+/)?([^/]+)").fullmatch
 
 
 def rejected_streams(deployment: Deployment) -> dict[str, str]:
@@ -39,7 +47,7 @@ def rejected_streams(deployment: Deployment) -> dict[str, str]:
 def split_name(name: str) -> tuple[str, str | None]:
     """Return what stands before the ID in the name of a rejected entry, and the ID."""
     found = _entry_name(name)
-    return (found[1] or "", found[2]) if found else ("", None)
+    return (found[1] or "", found[2]) if found and is_id(found[2]) else ("", None)
 
 
 def page_of(
