@@ -87,6 +87,34 @@ async def test_pages_are_turned(server: Server, published: Publisher) -> None:
     assert (sorted(seen), address) == (sorted(ids), "")
 
 
+async def test_stalled_ones_are_narrowed(server: Server, published: Publisher) -> None:
+    """By the beginning of an id, page by page: what was not looked at yet is not called missing."""
+    for number in range(120):
+        published.change(f"t-{number}", "running")
+        published.mark(f"t-{number}", 1_700_000_000_000 + number)
+    published.change("other", "running")
+    published.mark("other", 1_600_000_000_000)
+    async with asking(server.url) as client:
+        first = await get(client, "kind", kind="task", phase="stalled", id="other")
+        assert "Only 100 were looked at" in first
+        assert "None of these has an id that begins" in first
+        following = re.search(r'rel="next" href="([^"]+)"', first)
+        assert following
+        address = urljoin("http://localhost/", html.unescape(following[1]))
+        second = (await client.get(address)).text
+        assert re.findall(r"<bdi>(other)</bdi>", second) == ["other"]
+        assert "were looked at" not in second
+
+
+async def test_a_phase_that_the_rules_dropped(server: Server, published: Publisher) -> None:
+    """Who is still in it is counted, but there is no page of them to lead to."""
+    published.change(ONE, "archived")
+    async with asking(server.url) as client:
+        for found in (await get(client, ""), await get(client, "kind", kind="task")):
+            assert "archived" in text_of(found)
+            assert "phase=archived" not in found
+
+
 async def test_the_page_of_an_entity(server: Server, published: Publisher) -> None:
     """Its status, how long each phase lasted, what was rejected of it, and what to type."""
     published.change(ONE, "pending")

@@ -72,7 +72,7 @@ async def kind(request: Request) -> Response:
         after=found.after,
         is_later=asked.after is not None,
         notice=found.notice,
-        empty=_empty(look, asked, phase),
+        empty=_empty(look, asked, phase, found),
         lifecycle=diagram(life, counts, Looks(look.deployment.rules), asked.kind),
     )
 
@@ -94,7 +94,10 @@ async def _found(backing: Backing, asked: OfKind, phase: str, life: Lifecycle) -
             Listed(asked.kind, each, at.status, stalled=at.since)
             for each, at in page.entities.items()
         ]
-        return Found([each for each in rows if each.id.startswith(asked.id)], page.after)
+        if not asked.id:
+            return Found(rows, page.after)
+        rows = [each for each in rows if each.id.startswith(asked.id)]
+        return Found(rows, page.after, notice=LOOK_ON if page.after else "")
     if asked.id:
         return await _beginning(backing, asked, phase)
     listed = await backing.reader.list(
@@ -123,13 +126,17 @@ async def _beginning(backing: Backing, asked: OfKind, phase: str) -> Found:
 
 INCOMPLETE = "There may be more: not all ids were looked at. Give more of the id, or all of it."
 
+LOOK_ON = f"Only {ON_A_PAGE} were looked at: go on with the next page."
+
 
 def beginning(text: str) -> str:
     """Return the pattern, as Redis has it, of what begins so."""
     return "".join(f"\\{each}" if each in "*?[]^\\-" else each for each in text) + "*"
 
 
-def _empty(look: Look, asked: OfKind, phase: str) -> str:
+def _empty(look: Look, asked: OfKind, phase: str, found: Found) -> str:
+    if asked.id and found.after:
+        return f"None of these has an id that begins with {asked.id}."
     if asked.id:
         return f"No {asked.kind} in {phase} has an id that begins with {asked.id}."
     if asked.after:
