@@ -7,6 +7,8 @@ from urllib.parse import urljoin
 
 import httpx
 import pytest
+from status_tracker.dashboard import create_app
+from status_tracker.dashboard.application import below
 
 from tests.integration.dashboard.asking import asking
 from tests.publishing import Publisher
@@ -203,3 +205,15 @@ async def test_files_are_kept(server: Server, redis_client: Redis) -> None:
             file = await client.get(f"http://localhost/{each}")
             assert (file.status_code, "immutable" in file.headers["cache-control"]) == (200, True)
         assert (await client.get("http://localhost/static/x/../../pages.py")).status_code == 404
+
+
+async def test_addresses_are_relative(url: str) -> None:
+    """A proxy may have changed host, scheme and path: no answer names any of them."""
+    app = create_app(url)
+    transport = httpx.ASGITransport(below("/a/status", app))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        found = await client.get("/a/status")
+        assert (found.status_code, found.headers["location"]) == (307, "status/")
+        assert (await client.get("/a/status/")).status_code == 200
+        assert (await client.get("/a/status/kind/?kind=task")).status_code == 404
+    await app.state.backing.close()

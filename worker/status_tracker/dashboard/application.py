@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from status_tracker.dashboard.api import actions, reads
@@ -117,6 +117,8 @@ def create_app(
         exception_handlers={HTTPException: respond},
         lifespan=lifespan,
     )
+    # A redirect to another path would name a host and a scheme, which a proxy may have changed.
+    app.router.redirect_slashes = False
     app.state.backing = backing
     app.state.acts = allow_actions
     return app
@@ -124,6 +126,12 @@ def create_app(
 
 def below(path: str, app: Starlette) -> Starlette:
     """Return the same application below a path, for whoever serves it alone: ``/status``."""
-    outer = Starlette(routes=[Mount(path, app)], lifespan=app.router.lifespan_context)
+
+    async def enter(_: Request) -> Response:
+        return RedirectResponse(f"{path.rpartition('/')[2]}/")
+
+    outer = Starlette(
+        routes=[Route(path, enter), Mount(path, app)], lifespan=app.router.lifespan_context
+    )
     outer.state.backing = app.state.backing
     return outer
