@@ -205,6 +205,8 @@ async def test_files_are_kept(server: Server, redis_client: Redis) -> None:
             file = await client.get(f"http://localhost/{each}")
             assert (file.status_code, "immutable" in file.headers["cache-control"]) == (200, True)
         assert (await client.get("http://localhost/static/x/../../pages.py")).status_code == 404
+        other = await client.get("http://localhost/static/another-release/app.js")
+        assert (other.status_code, other.headers["cache-control"]) == (200, "no-store")
 
 
 async def test_addresses_are_relative(url: str) -> None:

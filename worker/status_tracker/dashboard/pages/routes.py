@@ -1,10 +1,9 @@
 """Where the pages are: all on one level, so that relative addresses work below any path."""
 
-from typing import Any
-
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from status_tracker.dashboard.pages.entity import entity
 from status_tracker.dashboard.pages.fleet import fleet
@@ -13,7 +12,7 @@ from status_tracker.dashboard.pages.making import shows_problems
 from status_tracker.dashboard.pages.overview import overview
 from status_tracker.dashboard.pages.rejected import rejected
 from status_tracker.dashboard.pages.rejected_entry import rejected_entry
-from status_tracker.dashboard.pages.rendering import STATIC
+from status_tracker.dashboard.pages.rendering import DIGEST, STATIC
 from status_tracker.dashboard.pages.search import search
 
 PAGES = {
@@ -30,10 +29,15 @@ PAGES = {
 class _Files(StaticFiles):
     """Files whose addresses change with what is in them."""
 
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        """Answer with one, which browsers may keep."""
-        found = super().file_response(*args, **kwargs)
-        found.headers["Cache-Control"] = "private, max-age=31536000, immutable"
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Answer with one, which browsers may keep.
+
+        Not where a page of another release asks, while one takes the place of the other: it would
+        have these files for as long.
+        """
+        found = await super().get_response(path, scope)
+        if scope["path_params"]["digest"] == DIGEST:
+            found.headers["Cache-Control"] = "private, max-age=31536000, immutable"
         return found
 
 
