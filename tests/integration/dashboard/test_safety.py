@@ -20,6 +20,7 @@ from tests.integration.dashboard.asking import (
     acting,
     asking,
     listening,
+    showing,
     site,
 )
 from tests.publishing import Publisher
@@ -276,12 +277,22 @@ async def test_which_users_of_redis_it_needs_to_be(
     paths += ["kinds/task/entities?phase=running", "kinds/task/counts", "openapi.json"]
     paths += ["entity/history?kind=task&id=a", "entity/wait?kind=task&id=a&until=running"]
     paths += ["../../", "../../rejected", "../../kind?kind=task", "../../entity?kind=task&id=a"]
+    paths += ["../../fleet", "../../search?q=b", "../../kind?kind=task&phase=running&id=a"]
+    paths += ["../../kind?kind=task&phase=stalled"]
     async with asking(url) as client:
         answers = [await client.get(path) for path in paths]
         [kept] = (await client.get("rejected")).json()["entries"]
         page = await client.get(f"../../rejected-entry?entry={kept['entry']}")
         assert "Sent again now, it" in page.text
-    async with site(url) as own, listening(own.port) as stream:
+    row = {"kind": "task", "id": "a"}
+    regions = [{"name": "kinds"}, {"name": "partitions"}, {"name": "lifecycle", "kind": "task"}]
+    async with (
+        site(url) as own,
+        listening(own.port) as stream,
+        showing(own.port, rows=[row], detail=True, regions=regions) as screen,
+    ):
+        await screen.until(lambda screen: len(screen.html) == 5)
+        assert screen.problem is None
         await stream.event()
         published.change("a", "completed")
         assert (await stream.event()).data["phase"] == "completed"
