@@ -189,6 +189,7 @@ async def test_what_no_page_asks(url: str) -> None:
             {"rows": ROWS * 200},
             {"regions": [{"name": "no"}]},
             {"after": "no-token"},
+            {"tally": {"reason": "", "count": -(10**30)}},
             {"more": 1},
         ):
             async with showing(own.port, **view) as screen:

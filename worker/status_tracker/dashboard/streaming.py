@@ -32,7 +32,7 @@ class Stream:
         self._stop = stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until it ends."""
+        """Send until it ends; raises what `write` does, but for a reader that is too slow."""
         headers = [(b"content-type", self._media_type.encode()), (b"x-accel-buffering", b"no")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         if scope["method"] == "HEAD":
@@ -50,13 +50,16 @@ class Stream:
         others = [started(_gone(receive), "gone"), started(self._stop.wait(), "stop")]
         try:
             await asyncio.wait([writing, *others], return_when=asyncio.FIRST_COMPLETED)
-            is_slow = writing.done() and isinstance(writing.exception(), TimeoutError)
+            failure = writing.exception() if writing.done() else None
         finally:
             await cancelled([writing, *others])
-        if not is_slow:  # else it would not take the end either
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SLOW_AFTER):
-                    await send({"type": "http.response.body", "body": b""})
+        if isinstance(failure, TimeoutError):  # it would not take the end either
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SLOW_AFTER):
+                await send({"type": "http.response.body", "body": b""})
+        if failure is not None:
+            raise failure
 
 
 async def _gone(receive: Receive) -> None:

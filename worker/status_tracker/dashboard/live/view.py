@@ -35,7 +35,7 @@ class Tally(Struct, frozen=True, forbid_unknown_fields=True):
 
     reason: str
     """For this reason; "" for any."""
-    count: int
+    count: Annotated[int, Meta(ge=0)]
 
 
 class View(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
