@@ -1,14 +1,17 @@
 """What open pages are told, over sockets and on a real server."""
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
 import msgspec
+import pytest
+from status_tracker.dashboard import deployment
 from status_tracker.dashboard.pages.rendering import element
 
 from tests.events import id_in
-from tests.integration.dashboard.asking import HOSTILE, Screen, showing, site
+from tests.integration.dashboard.asking import HOSTILE, Listener, Screen, listening, showing, site
 from tests.line import RULES, deployed, meta_of
 from tests.publishing import Publisher
 from tests.servers import Redis, Server, free_port, wait_until
@@ -194,6 +197,17 @@ async def test_what_no_page_asks(url: str) -> None:
         ):
             async with showing(own.port, **view) as screen:
                 assert screen.head[0].split()[1] in ("400", "422"), view
+
+
+async def test_there_is_room_for_so_many(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where all of them come at once."""
+    monkeypatch.setattr(deployment, "MOST_OPEN", 2)
+    async with site(url) as own, AsyncExitStack() as pages:
+        opening: list[Coroutine[Any, Any, Listener]] = []
+        opening += [pages.enter_async_context(showing(own.port)) for _ in range(5)]
+        opening += [pages.enter_async_context(listening(own.port)) for _ in range(5)]
+        answers = [each.head[0].split()[1] for each in await asyncio.gather(*opening)]
+        assert sorted(answers) == ["200"] * 2 + ["503"] * 8
 
 
 async def test_a_kind_that_is_not_there(server: Server, redis_client: Redis) -> None:

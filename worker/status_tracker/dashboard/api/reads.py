@@ -200,12 +200,12 @@ class Changes:
         asked, backing = query(request, OfChanges), backing_of(request)
         # Whoever reconnects has it from the last event, and `after` from long before.
         after = request.headers.get("last-event-id") or asked.after or None
-        check_room(backing)
         form = NDJSON if _wants_lines(request.headers.get("accept", "")) else SSE
         await in_time(backing.feed.open())
         if after is not None:
             with refusals():
                 backing.feed.since(after)  # is it a token?
+        check_room(backing)  # last: others may have come meanwhile
         with backing.open:
             stream = Stream(form.media_type, telling(backing.feed, form, after), backing.stop)
             await stream(scope, receive, send)

@@ -27,11 +27,11 @@ class Live:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send what changes, as Server-Sent Events, without an end."""
         view = await body(Request(scope, receive), View)
-        check_room(self._backing)
         await in_time(self._backing.feed.open())
         if view.after:
             with refusals():
                 self._backing.feed.since(view.after)  # is it a token?
+        check_room(self._backing)  # last: others may have come meanwhile
         with self._backing.open, self._hub.keeping_up(view) as page:
             stream = Stream(SSE, lambda say: self._tell(page, say), self._backing.stop)
             await stream(scope, receive, send)
