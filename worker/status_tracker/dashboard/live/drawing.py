@@ -11,9 +11,8 @@ from status_tracker.dashboard.pages.rendering import Looks, macros
 from status_tracker.dashboard.seen import Seen
 
 
-def draw_row(look: Look, row: Row, shown: Shown) -> str:
-    """Draw an entity in a list."""
-    looks = Looks(look.deployment.rules)
+def draw_row(look: Look, looks: Looks, row: Row, shown: Shown) -> str:
+    """Draw an entity in a list, of which there may be many: `looks` are made once for all."""
     drawn = macros("parts.html").row(
         row.kind,
         row.id,

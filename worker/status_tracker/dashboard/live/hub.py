@@ -21,7 +21,7 @@ from status_tracker.dashboard.live.drawing import draw_entity, draw_region, draw
 from status_tracker.dashboard.live.page import OpenPage
 from status_tracker.dashboard.live.rows import Moved, Rows, Shown, moved
 from status_tracker.dashboard.live.view import Region, Row, View
-from status_tracker.dashboard.pages.rendering import element
+from status_tracker.dashboard.pages.rendering import Looks, element
 from status_tracker.dashboard.problems import problem_of
 from status_tracker.engine.notices import Notice
 from status_tracker.text import escaped
@@ -197,10 +197,11 @@ class Hub:
 
     def _draw_rows(self, look: Look, new: Iterable[OpenPage]) -> None:
         """Draw those that moved, for all who show them, and all there are for new pages."""
+        looks = Looks(look.deployment.rules)
         for row, shown in self._rows.shown.items():
             if not shown.is_drawn:
                 shown.is_drawn = True
-                self._drawn[row] = draw_row(look, row, shown)
+                self._drawn[row] = draw_row(look, looks, row, shown)
                 for page in self._rows.viewers[row]:
                     page.put(element(row.kind, row.id), self._drawn[row])
         for page in new:
