@@ -1,16 +1,21 @@
 """The pages as a browser gets them, without JavaScript."""
 
 import html
+import json
 import re
 from typing import Any
 from urllib.parse import urljoin
 
 import httpx
+import msgspec
 import pytest
 from status_tracker.dashboard import create_app
 from status_tracker.dashboard.application import below
+from status_tracker.dashboard.live.view import MOST_ROWS
+from status_tracker.rules import MOST_KINDS
 
-from tests.integration.dashboard.asking import asking
+from tests.integration.dashboard.asking import asking, showing, site
+from tests.line import RULES, deployed
 from tests.publishing import Publisher
 from tests.servers import Redis, Server
 
@@ -219,3 +224,19 @@ async def test_addresses_are_relative(url: str) -> None:
         assert (await client.get("/a/status/")).status_code == 200
         assert (await client.get("/a/status/kind/?kind=task")).status_code == 404
     await app.state.backing.close()
+
+
+async def test_many_kinds(redis_client: Redis, server: Server) -> None:
+    """However much a page shows, it is kept up."""
+    kinds = {f"kind{number}": RULES.kinds["task"] for number in range(MOST_KINDS)}
+    rules = msgspec.structs.replace(RULES, kinds=kinds)
+    published = Publisher(redis_client, deployed(rules, partitions=4))
+    for kind in kinds:
+        for number in range(MOST_ROWS // MOST_KINDS + 1):
+            published.change(f"t-{number}", "failed", kind=kind, retries=0)
+    async with site(server.url) as own, httpx.AsyncClient() as client:
+        for page in ("", "search?q=t-", "kind?kind=kind1", "fleet", "rejected"):
+            found = await client.get(f"http://localhost:{own.port}/{page}")
+            [view] = re.findall(r'data-view="([^"]*)"', found.text)
+            async with showing(own.port, **json.loads(html.unescape(view))) as screen:
+                await screen.until(lambda screen: "health" in screen.html)

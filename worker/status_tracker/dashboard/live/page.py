@@ -16,6 +16,7 @@ class OpenPage:
         """Whether nothing was drawn for it yet."""
         self.token: str = ""
         self._rows = frozenset(view.rows)
+        self._lists = frozenset(view.lists)
         self._sent: dict[str, str] = {}
         self._waiting: dict[str, str] = {}
         self._news = 0
@@ -34,8 +35,8 @@ class OpenPage:
 
     def came(self, entered: Mapping[tuple[str, str], Collection[Row]]) -> None:
         """Tell of newcomers to what it lists, from who entered which phase."""
-        for of in self.view.lists:
-            new = [row for row in entered.get(of, ()) if row not in self._rows]
+        for of, rows in entered.items():
+            new = [row for row in rows if row not in self._rows] if of in self._lists else []
             if new:
                 self._news += len(new)
                 self._moved.set()

@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from status_tracker.lifecycle import MOST_PHASES
 from status_tracker.models import EntityId
+from status_tracker.rules import MOST_KINDS
 
 MOST_ROWS = 1_000
 """Entities of one page."""
@@ -45,7 +47,7 @@ class View(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rows: Annotated[list[Row], Meta(max_length=MOST_ROWS)] = []
     detail: bool = False
     """Whether it is the page of one entity, its only row, and shows all that there is of it."""
-    lists: Annotated[list[tuple[str, str]], Meta(max_length=16)] = []
+    lists: Annotated[list[tuple[str, str]], Meta(max_length=MOST_KINDS * MOST_PHASES)] = []
     """Kind and phase of those whose newcomers are counted."""
     tally: Tally | None = None
     """Of a page that shows what was rejected: what comes on top is counted."""

@@ -9,13 +9,13 @@ from starlette.responses import RedirectResponse, Response
 from status_tracker.dashboard.api.answers import Query
 from status_tracker.dashboard.asking import in_time, query
 from status_tracker.dashboard.deployment import Backing, Look, backing_of
-from status_tracker.dashboard.live.view import View
+from status_tracker.dashboard.live.view import MOST_ROWS, View
 from status_tracker.dashboard.pages.kind import INCOMPLETE, beginning
 from status_tracker.dashboard.pages.making import Listed, made, rows_of
 from status_tracker.dashboard.pages.rendering import address
 
 MOST_FOUND = 50
-"""Entities of a kind."""
+"""Entities of a kind; less where there are so many kinds that a page could not show them all."""
 
 
 class OfSearch(Query, frozen=True, kw_only=True):
@@ -66,8 +66,10 @@ async def _beginning(
     """Return those whose ids begin so, by kind; and whether these are all."""
     found: dict[str, list[Listed]] = {}
     complete = True
-    for kind in look.deployment.rules.kinds:
-        some = await backing.reader.find(kind, beginning(wanted), limit=MOST_FOUND)
+    kinds = look.deployment.rules.kinds
+    most = min(MOST_FOUND, MOST_ROWS // len(kinds))
+    for kind in kinds:
+        some = await backing.reader.find(kind, beginning(wanted), limit=most)
         marks = await backing.reader.stalled_since(kind, some.statuses)
         found[kind] = [
             Listed(kind, each, status, stalled=marks.get(each))
