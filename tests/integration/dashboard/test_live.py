@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from status_tracker.dashboard import deployment
+from status_tracker.dashboard.live import rows
 from status_tracker.dashboard.pages.rendering import element
 
 from tests.events import id_in
@@ -208,6 +209,19 @@ async def test_there_is_room_for_so_many(url: str, monkeypatch: pytest.MonkeyPat
         opening += [pages.enter_async_context(listening(own.port)) for _ in range(5)]
         answers = [each.head[0].split()[1] for each in await asyncio.gather(*opening)]
         assert sorted(answers) == ["200"] * 2 + ["503"] * 8
+
+
+async def test_there_is_room_for_so_much(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What open pages show is kept in memory."""
+    monkeypatch.setattr(rows, "MOST_SHOWN", len(ROWS) + 1)
+    async with (
+        site(url) as own,
+        showing(own.port, rows=ROWS),
+        showing(own.port, rows=ROWS[:1]) as few,
+        showing(own.port, rows=ROWS) as many,
+    ):
+        answers = [each.head[0].split()[1] for each in (few, many)]
+        assert answers == ["200", "503"]
 
 
 async def test_a_kind_that_is_not_there(server: Server, redis_client: Redis) -> None:

@@ -19,10 +19,10 @@ from status_tracker.dashboard.deployment import Backing, Look
 from status_tracker.dashboard.feed import Told, reset
 from status_tracker.dashboard.live.drawing import draw_entity, draw_region, draw_row
 from status_tracker.dashboard.live.page import OpenPage
-from status_tracker.dashboard.live.rows import Moved, Rows, Shown, moved
+from status_tracker.dashboard.live.rows import MOST_SHOWN, Moved, Rows, Shown, moved
 from status_tracker.dashboard.live.view import Region, Row, View
 from status_tracker.dashboard.pages.rendering import Looks, element
-from status_tracker.dashboard.problems import problem_of
+from status_tracker.dashboard.problems import later, problem_of
 from status_tracker.engine.notices import Notice
 from status_tracker.text import escaped
 
@@ -59,7 +59,9 @@ class Hub:
 
     @contextmanager
     def keeping_up(self, view: View) -> Iterator[OpenPage]:
-        """Keep a page up while it is open."""
+        """Keep a page up while it is open; raises `ProblemError` where too much is shown."""
+        if not self._rows.has_room(view):
+            raise later(f"open pages show {MOST_SHOWN:,} entities already")
         page = OpenPage(view)
         is_first = self._task is None or self._task.done()
         if is_first:

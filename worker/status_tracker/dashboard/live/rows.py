@@ -12,12 +12,15 @@ from status_tracker.client.documents import status_of
 from status_tracker.client.reader import AsyncStatusReader
 from status_tracker.dashboard.feed import Told
 from status_tracker.dashboard.live.page import OpenPage
-from status_tracker.dashboard.live.view import Row
+from status_tracker.dashboard.live.view import Row, View
 from status_tracker.models import Change, Status
 
 MOST_READ = 5_000
 """Rows that are read again in one look, and for the first time; where there are more, they take
 turns."""
+
+MOST_SHOWN = 100_000
+"""Rows of all open pages: about 2 KB each."""
 
 _change = msgspec.json.Decoder(Change).decode
 _row = msgspec.json.Decoder(Row).decode
@@ -68,6 +71,10 @@ class Rows(Struct):
     shown: dict[Row, Shown] = field(default_factory=dict)
     """What is known of them; nothing until they were read."""
     _turn: int = 0
+
+    def has_room(self, view: View) -> bool:
+        """Tell whether those of one more page may be taken up."""
+        return len(self.viewers) + len(view.rows) <= MOST_SHOWN
 
     def add(self, page: OpenPage) -> None:
         """Take up those of a page."""
