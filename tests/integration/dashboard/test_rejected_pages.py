@@ -106,6 +106,9 @@ async def test_there_are_many(
         monkeypatch.setattr(rejected, "MOST_BYTES", 30_000)
         cut = await client.get(LIST)
         assert "This is about the newest " in cut.text
+        entity = await client.get("../../entity?kind=task&id=none")
+        [count] = re.findall("among the last ([0-9]+) that are kept", entity.text)
+        assert int(count) < 1_000
 
 
 @pytest.mark.parametrize("data", [EVIL.encode(), b"\xff\x00" + EVIL.encode(), b""])

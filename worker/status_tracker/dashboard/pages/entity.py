@@ -14,12 +14,13 @@ from status_tracker.dashboard.deployment import Backing, Look, backing_of
 from status_tracker.dashboard.live.view import Row, View
 from status_tracker.dashboard.pages.making import Command, life_of, made
 from status_tracker.dashboard.pages.overview import Rejection, rejection
+from status_tracker.dashboard.pages.rejected import newest
 from status_tracker.keys import partition_of
 from status_tracker.lifecycle import Lifecycle
 from status_tracker.models import Status
 
-LOOKED_THROUGH = 1_000
-"""Rejected entries, the newest, among which those of an entity are looked for."""
+LOOKED_AT = 1_000
+"""Rejected entries, the newest, among which those of an entity are looked for: fewer large ones."""
 
 
 async def entity(request: Request) -> Response:
@@ -28,7 +29,7 @@ async def entity(request: Request) -> Response:
     look = await in_time(backing.look())
     life = life_of(look, asked.kind)
     reader = backing.reader
-    status, history, marks, rejected = await in_time(
+    status, history, marks, (rejected, looked_at) = await in_time(
         asyncio.gather(
             reader.get(asked.kind, asked.id),
             reader.history(asked.kind, asked.id),
@@ -50,16 +51,19 @@ async def entity(request: Request) -> Response:
         stalled=marks.get(asked.id),
         history=history,
         rejected=rejected,
-        looked_through=LOOKED_THROUGH,
+        looked_at=looked_at,
         commands=list(_commands(look, asked, status, life)),
     )
 
 
-async def _rejections(backing: Backing, asked: OfEntity) -> list[Rejection]:
-    """Return what was lately rejected of an entity."""
-    page = await backing.reader.rejected(newest=True, limit=LOOKED_THROUGH)
-    named = [(each, entity_in(each.data)) for each in page.entries]
-    return [rejection(each) for each, of in named if (of.kind, of.id) == (asked.kind, asked.id)]
+async def _rejections(backing: Backing, asked: OfEntity) -> tuple[list[Rejection], int]:
+    """Return what was lately rejected of an entity, and among how many entries that is."""
+    found, count = [], 0
+    async for page in newest(backing, LOOKED_AT):
+        named = [(each, entity_in(each.data)) for each in page.entries]
+        found += [each for each, of in named if (of.kind, of.id) == (asked.kind, asked.id)]
+        count += len(named)
+    return list(map(rejection, found)), count
 
 
 def _commands(

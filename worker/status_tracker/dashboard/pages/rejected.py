@@ -2,12 +2,13 @@
 
 import shlex
 from collections import Counter
+from collections.abc import AsyncIterator
 
 from msgspec import Struct, field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from status_tracker.client.documents import Rejected, entity_in
+from status_tracker.client.documents import Rejected, RejectedPage, entity_in
 from status_tracker.dashboard.api.answers import Query
 from status_tracker.dashboard.asking import in_time, query
 from status_tracker.dashboard.deployment import Backing, backing_of
@@ -93,21 +94,33 @@ async def rejected(request: Request) -> Response:
 async def _look(backing: Backing, asked: OfRejected) -> Found:
     """Look at the newest; on a later page, only until it has enough."""
     found = Found(after=asked.after)
-    place, size, is_full = asked.after, 0, False
-    while True:
-        page = await backing.reader.rejected(newest=True, limit=ON_A_PAGE, after=place)
-        place = page.after
+    is_full = False
+    async for page in newest(backing, LOOKED_AT, asked.after):
         for each in page.entries:
-            size += len(each.data)
             _take(found, each, asked, is_full=is_full)
         found.looked_at += len(page.entries)
         if not is_full:
-            found.after = place
+            found.after = page.after
             is_full = len(found.entries) >= ON_A_PAGE
-        found.is_all = place is None
-        is_enough = found.looked_at >= LOOKED_AT or size >= MOST_BYTES
-        if found.is_all or is_enough or (is_full and asked.after):
-            return found
+        found.is_all = page.after is None
+        if is_full and asked.after:
+            break
+    return found
+
+
+async def newest(
+    backing: Backing, most: int, after: str | None = None
+) -> AsyncIterator[RejectedPage]:
+    """Yield pages of them, the newest first, until it were too many, or too large."""
+    count = size = 0
+    while True:
+        page = await backing.reader.rejected(newest=True, limit=ON_A_PAGE, after=after)
+        yield page
+        after = page.after
+        count += len(page.entries)
+        size += sum(len(each.data) for each in page.entries)
+        if after is None or count >= most or size >= MOST_BYTES:
+            return
 
 
 def _take(found: Found, entry: Rejected, asked: OfRejected, *, is_full: bool) -> None:
