@@ -24,11 +24,18 @@ function node(old, next) {
 function children(old, next) {
   const keyed = new Map();
   for (const each of old.children) if (key(each)) keyed.set(key(each), each);
+  const stays = new Set([...next.children].map(key).filter((each) => keyed.has(each)));
   let at = old.firstChild;
   for (const wanted of [...next.childNodes]) {
-    const known = wanted.nodeType === Node.ELEMENT_NODE && key(wanted) && keyed.get(key(wanted));
+    const known = stays.has(key(wanted)) && keyed.get(key(wanted));
     if (known) {
-      keyed.delete(key(wanted));
+      stays.delete(key(wanted));
+      // What goes, goes from before it: moved, it would lose the focus, and what is selected in it.
+      while (at && at !== known && !stays.has(key(at))) {
+        const gone = at;
+        at = at.nextSibling;
+        gone.remove();
+      }
       if (known === at) at = at.nextSibling;
       else old.insertBefore(known, at);
       node(known, wanted);
