@@ -4,6 +4,7 @@ import { patch } from "./morph.js";
 import { setClock, span, tell } from "./times.js";
 
 const SILENT_FOR = 40_000; // ms; the server says something every 15 s at least
+const LATE = 1_000; // ms without a word of the server, from which on what is shown is marked as old
 const LONGEST_PAUSE = 10_000;
 
 const view = JSON.parse(document.body.dataset.view);
@@ -11,7 +12,9 @@ const indicator = document.getElementById("live");
 let stopping = null;
 let pause = 0;
 let news = 0;
+let gap = false;
 let problem = null;
+let heardAt = Date.now();
 let since = 0;
 let again = 0;
 
@@ -35,6 +38,8 @@ async function follow() {
   if (stopping) return;
   clearTimeout(again);
   const mine = (stopping = new AbortController());
+  const late = setTimeout(() => problem ?? lost("connecting"), LATE);
+  let why = "the connection is lost";
   let silence = 0;
   const heard = () => {
     clearTimeout(silence);
@@ -49,16 +54,22 @@ async function follow() {
       signal: mine.signal,
     });
     if (!answer.ok) {
-      // A token of before the server was another one: what is shown is read anew in any case.
-      if (answer.status === 400) view.after = "";
-      throw new Error(`the dashboard answers ${answer.status}`);
+      why = `the dashboard answers ${answer.status}`;
+      if (answer.status === 400 && view.after) {
+        // A token of before the server was another one: nobody knows who came since.
+        view.after = "";
+        newcomers({ news: 0, gap: true });
+      }
+      throw new Error(why);
     }
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
     for (;;) {
       const { value, done } = await reader.read();
-      if (done) throw new Error("the dashboard ended the connection");
+      if (done) throw new Error(why);
+      clearTimeout(late);
       heard();
+      heardAt = Date.now();
       const blocks = (text + value).split("\n\n");
       text = blocks.pop();
       blocks.forEach(take);
@@ -66,10 +77,11 @@ async function follow() {
   } catch {
     if (stopping !== mine) return; // it was stopped
     stopping = null;
-    lost("the connection is lost");
+    lost(why);
     pause = Math.min(LONGEST_PAUSE, Math.max(500, pause * 2));
     again = setTimeout(follow, pause * (0.5 + Math.random() / 2));
   } finally {
+    clearTimeout(late);
     clearTimeout(silence);
   }
 }
@@ -99,13 +111,14 @@ function newcomers(said) {
   const link = document.querySelector("[data-news]");
   if (!link || !(said.news || said.gap)) return;
   news += said.news;
+  gap ||= said.gap;
   if (view.tally) view.tally.count += said.news;
   link.hidden = false;
-  link.textContent = said.gap ? "there may be new ones: show" : `${news.toLocaleString("en")} new: show`;
+  link.textContent = gap ? "there may be new ones: show" : `${news.toLocaleString("en")} new: show`;
 }
 
 function lost(why) {
-  if (why && !problem) since = Date.now();
+  if (why && !problem) since = heardAt;
   problem = why;
   show();
 }
