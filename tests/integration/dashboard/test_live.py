@@ -185,6 +185,35 @@ async def test_a_server_that_goes_and_comes_back(own_server: Server) -> None:
             await screen.until(lambda s: s.problem is None and shows(IDS[0], "failed")(s))
 
 
+async def test_a_look_that_fails(server: Server, redis_client: Redis) -> None:
+    """What is shown is old until all of it was read again, whatever the feed tells meanwhile."""
+    published = Publisher(redis_client)
+    published.change(IDS[0], "running")
+    redis_client.execute_command("ACL", "SETUSER", "viewer", "on", ">secret", "~*", "+@all")
+    url = server.url.replace("redis://", "redis://viewer:secret@")
+
+    def refused() -> int:
+        return sum(
+            int(each["count"]) for each in redis_client.acl_log() if each["object"] == "xlen"
+        )
+
+    regions = [{"name": "kinds"}]
+    async with site(url) as own, showing(own.port, rows=ROWS[:1], regions=regions) as screen:
+        await screen.until(shows(IDS[0], "running"))
+        redis_client.acl_log_reset()
+        redis_client.execute_command("ACL", "SETUSER", "viewer", "-xlen")
+        await screen.until(lambda screen: screen.problem is not None)
+        published.change(IDS[0], "failed")
+        before = refused()
+        await asyncio.to_thread(wait_until, lambda: refused() > before + 1)
+        redis_client.execute_command("ACL", "SETUSER", "viewer", "+xlen")
+        told: set[str] = set()
+        while screen.problem is not None:
+            told = screen.take(await screen.event())
+        assert "kinds" in told
+    redis_client.acl_deluser("viewer")
+
+
 async def test_what_no_page_asks(url: str) -> None:
     """A view that is none, or too large, and a token of elsewhere, are refused in words."""
     async with site(url) as own:

@@ -137,11 +137,11 @@ class Hub:
         self._tell_newcomers(events)
         if any(each.name == "reset" for each in told):
             self._tell_gap()
-        is_due = time.monotonic() >= self._due_at
-        if is_due or self._seen is None:
+        is_due = self._seen is None or time.monotonic() >= self._due_at
+        if is_due:
             self._due_at = time.monotonic() + EVERY
-            self._seen = await self._backing.look()
-        look = self._seen
+            self._seen = None  # where this look fails, the next one makes up for it
+        look = self._seen or await self._backing.look()
         # The rules may have lost a kind since a page was made, and the reader know it first.
         kinds = (await self._backing.reader.rules()).kinds
         rows = [*self._rows.unknown(kinds), *(self._rows.due() if is_due else ())]
@@ -155,6 +155,7 @@ class Hub:
                 page.rejected(look.rejected(page.view.tally.reason))
         for page in new:
             page.is_new = False
+        self._seen = look
 
     def _told(self) -> list[Told]:
         """Return what the feed told since the last look; a reset where that is not all."""
