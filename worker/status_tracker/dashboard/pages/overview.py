@@ -54,6 +54,7 @@ async def overview(request: Request) -> Response:
         here="overview",
         chart=chart(backing.seen.rates(), look.now),
         wrong=wrong,
+        wrong_phases=sorted({phase for _, phase in phases}),
         rejected=list(map(rejection, rejected.entries)),
         is_empty=not any(look.overview.entities.values()) and not rejected.entries,
         first={"kind": kind, "phase": next(each for each in life.phases if each in life.initial)},

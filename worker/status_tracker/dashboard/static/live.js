@@ -102,8 +102,9 @@ function draw(name, html) {
   const element = document.getElementById(name);
   if (!element) return;
   patch(element, html, element.localName !== "tr");
-  const listed = element.closest("table")?.dataset.phase;
-  if (listed) element.classList.toggle("left", (element.dataset.phase ?? listed) !== listed);
+  const listed = element.closest("table")?.dataset.phases?.split(" ");
+  const { phase } = element.dataset;
+  if (listed && phase) element.classList.toggle("left", !listed.includes(phase));
   tell(element.isConnected ? element : document);
 }
 
