@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from tests.bench.drain import check, entries
+from tests.bench.drain import LEAST, check, entries
 from tests.bench.processes import (
     MEASURABLE,
     Plan,
@@ -64,7 +64,7 @@ def cpu(url: str, backlog: Mapping[str, bytes], workload: Workload, workers: int
         await_that(lambda: entries(client, workload) == workload.events, "the backlog to go")
         used = sum(map(process_cpu, processes)) - before
         check(client, workload)
-    return used * 1e6 / workload.events
+    return max(LEAST, used) * 1e6 / workload.events
 
 
 def measure(kind: str, plan: Plan) -> Report:
