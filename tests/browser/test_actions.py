@@ -70,7 +70,7 @@ async def test_an_entry_is_replayed_and_purged(site: Site, visit: Visits, acting
     if SCRIPT.exists():
         assert await serious(page) == []
     await press(page, "Replay 1")
-    await expect(dialog).to_contain_text("1 sent again")
+    await expect(dialog).to_contain_text("1 entry sent again")
     site.wait("replayed", "completed")
     await press(page, "Close")
 

@@ -123,7 +123,7 @@ async def test_regions_move(server: Server, published: Publisher) -> None:
 
 
 async def test_the_page_of_an_entity(server: Server, published: Publisher) -> None:
-    """Its history grows with each change of phase."""
+    """Its history grows with each change of phase, and other steps can be taken by hand."""
     published.change(HOSTILE, "pending")
     async with (
         site(server.url) as own,
@@ -137,6 +137,7 @@ async def test_the_page_of_an_entity(server: Server, published: Publisher) -> No
                 screen.html["entity"].count("<li") == 3 and "30 %" in screen.html["entity"]
             )
         )
+        await screen.until(lambda screen: " completed</bdi>" in screen.html["commands"])
 
 
 async def test_however_many_pages_are_open(server: Server, published: Publisher) -> None:

@@ -240,3 +240,31 @@ async def test_many_kinds(redis_client: Redis, server: Server) -> None:
             [view] = re.findall(r'data-view="([^"]*)"', found.text)
             async with showing(own.port, **json.loads(html.unescape(view))) as screen:
                 await screen.until(lambda screen: "health" in screen.html)
+
+
+async def test_a_page_that_there_is_not(url: str) -> None:
+    """Browsers get a page, with the way back from wherever they are, and programs a problem."""
+    async with asking(url) as client:
+        for address, back in (("nonsense", "./"), ("fleet/", ".././"), ("a/b/c", "../.././")):
+            headers = {"Accept": "text/html,*/*"}
+            found = await client.get(f"http://localhost/{address}", headers=headers)
+            assert (found.status_code, f'href="{back}"' in found.text) == (404, True), address
+        for address in ("nonsense", "api/v1/nonsense"):
+            found = await client.get(f"http://localhost/{address}")
+            assert found.headers["content-type"] == "application/problem+json"
+
+
+async def test_links_of_others_add_parameters(url: str) -> None:
+    """They do not matter to a page."""
+    async with asking(url) as client:
+        assert "Overview" in await get(client, "", utm_source="mail")
+
+
+async def test_what_was_rejected_before_anybody_looked(
+    server: Server, published: Publisher
+) -> None:
+    """It is news, too: the first look is the one of somebody who was woken."""
+    for number in range(250):
+        published.reject(f"t-{number}", "stale")
+    async with asking(server.url) as client:
+        assert "250 updates were rejected in the last minute" in text_of(await get(client, ""))

@@ -283,7 +283,7 @@ async def test_which_users_of_redis_it_needs_to_be(
         answers = [await client.get(path) for path in paths]
         [kept] = (await client.get("rejected")).json()["entries"]
         page = await client.get(f"../../rejected-entry?entry={kept['entry']}")
-        assert "Sent again now, it" in page.text
+        assert "Sent again as this page was loaded, it" in page.text
     row = {"kind": "task", "id": "a"}
     regions = [{"name": "kinds"}, {"name": "partitions"}, {"name": "lifecycle", "kind": "task"}]
     async with (

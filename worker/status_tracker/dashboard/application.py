@@ -22,6 +22,7 @@ from status_tracker.dashboard.guard import Boundary, Guard, Policy
 from status_tracker.dashboard.live.hub import Hub
 from status_tracker.dashboard.live.stream import Live
 from status_tracker.dashboard.pages import routes as pages
+from status_tracker.dashboard.pages.making import nowhere
 from status_tracker.dashboard.problems import respond
 from status_tracker.settings import Settings, load_settings
 
@@ -114,7 +115,7 @@ def create_app(
             Middleware(Boundary, origins=allowed),
             Middleware(Guard, policy=policy),
         ],
-        exception_handlers={HTTPException: respond},
+        exception_handlers={HTTPException: _refused},
         lifespan=lifespan,
     )
     # A redirect to another path would name a host and a scheme, which a proxy may have changed.
@@ -122,6 +123,15 @@ def create_app(
     app.state.backing = backing
     app.state.acts = allow_actions
     return app
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """Answer what no route takes: a browser by a page, and programs by a problem."""
+    wants_page = "text/html" in request.headers.get("accept", "")
+    is_missing = isinstance(error, HTTPException) and error.status_code == 404
+    if is_missing and wants_page and f"{API}/" not in request.url.path:
+        return nowhere(request)
+    return await respond(request, error)
 
 
 def below(path: str, app: Starlette) -> Starlette:

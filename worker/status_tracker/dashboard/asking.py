@@ -35,6 +35,18 @@ def query(request: Request, struct: type[Q]) -> Q:
         raise ProblemError(400, str(error), field=_field(str(error))) from None
 
 
+def page_query(request: Request, struct: type[Q]) -> Q:
+    """Return the parameters of a page, and pass over those that links of others add."""
+    known = {field.encode_name for field in msgspec.structs.fields(struct)}
+    given = {name: text for name, text in request.query_params.items() if name in known}
+    try:
+        return msgspec.convert(given, struct, strict=False)
+    except msgspec.ValidationError as error:
+        field = _field(str(error)) or ""
+        what = "is missing" if field not in given else "is not what it can be"
+        raise ProblemError(400, f"{field}: {what}; follow a link of the dashboard") from None
+
+
 async def body(request: Request, shape: Any) -> Any:
     """Return the body as a struct or another type; raises `ProblemError`."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()

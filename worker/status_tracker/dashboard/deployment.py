@@ -14,7 +14,7 @@ from status_tracker.connection.client import UNAVAILABLE, Client
 from status_tracker.connection.url import reach
 from status_tracker.dashboard.feed import Feed
 from status_tracker.dashboard.problems import later
-from status_tracker.dashboard.seen import Seen
+from status_tracker.dashboard.seen import LATELY, Seen
 from status_tracker.errors import UnavailableError
 from status_tracker.metadata import Deployment, read_deployment
 from status_tracker.monitoring.health import Report, report
@@ -26,6 +26,9 @@ TRIED_FOR = 1.0
 
 LOOK_HOLDS = 0.5
 """Seconds for which a look at the deployment is shown to all who ask."""
+
+MOST_RECALLED = 1_000
+"""Rejected entries that are looked at for when they came."""
 
 MOST_OPEN = 1_000
 """Streams and waits that are open at a time."""
@@ -115,9 +118,23 @@ class Backing:
             await self._disconnect()
             raise
         now = round(time.time() * 1000 + overview.clock_ahead)
+        if self.seen.is_blank(now):
+            self.seen.recall(await self._rejected_lately(now))
         self.seen.add(now, overview.fleet)
         found = report(overview.fleet, None, lease_ttl=settings.lease_ttl / 1000)
         return Look(deployment, overview, found, now)
+
+    async def _rejected_lately(self, now: int) -> list[int]:
+        """Return when entries were rejected of late, in ms: the newest ones, not too many."""
+        times: list[int] = []
+        place: str | None = None
+        while len(times) < MOST_RECALLED:
+            page = await self.reader.rejected(newest=True, after=place)
+            times += [each.at for each in page.entries]
+            place = page.after
+            if place is None or min(times, default=now) < now - LATELY:
+                break
+        return times
 
     async def _disconnect(self) -> None:
         client, self._client = self._client, None

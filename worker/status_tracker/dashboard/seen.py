@@ -16,6 +16,9 @@ GAP = 15_000
 RATED_OVER = 10_000
 """Milliseconds over which a partition's rate is told."""
 
+LATELY = 60_000
+"""Milliseconds for which what was rejected counts as news."""
+
 
 class Rate(NamedTuple):
     """What came in a second, between two looks."""
@@ -38,6 +41,7 @@ class Seen:
 
     def __init__(self) -> None:
         self._totals: deque[_Totals] = deque()
+        self._recalled: list[int] = []
         self._owners: dict[int, str | None] = {}
         self.owned_since: dict[int, int] = {}
         """By partition, when it came to its owner, in ms; only where that was seen."""
@@ -57,6 +61,14 @@ class Seen:
                 self.owned_since[each.number] = at
             self._owners[each.number] = each.owner
 
+    def is_blank(self, now: int) -> bool:
+        """Tell whether nobody looked lately."""
+        return not self._totals or now - self._totals[-1].at > LATELY
+
+    def recall(self, rejected: list[int]) -> None:
+        """Take in when entries were rejected before anybody looked, in ms."""
+        self._recalled = rejected
+
     def rates(self) -> Iterator[Rate]:
         """Yield the rates between looks, the oldest first."""
         for before, after in pairwise(self._totals):
@@ -75,10 +87,13 @@ class Seen:
         updates = last.updates[partition] - first.updates[partition]
         return max(0, updates) * 1000 / (last.at - first.at)
 
-    def rejected_lately(self, within: int = 60_000) -> int:
-        """Return how many were rejected in the last so many ms, as far as that was seen."""
-        first, last = self._since(within)
-        return max(0, last.rejected - first.rejected) if first is not None else 0
+    def rejected_lately(self) -> int:
+        """Return how many were rejected lately."""
+        first, last = self._since(LATELY)
+        if first is None:
+            return 0
+        before = sum(last.at - LATELY <= at <= first.at for at in self._recalled)
+        return before + max(0, last.rejected - first.rejected)
 
     def _since(self, within: int) -> tuple[_Totals | None, _Totals]:
         """Return the first look of so long, and the last one."""

@@ -119,7 +119,7 @@ def _header(where: Places, seconds: float, rate: float) -> Table:
     header.add_column(no_wrap=True)
     header.add_column(no_wrap=True, justify="right")
     header.add_row(
-        Text("status-tracker demo", "bold"),
+        Text(f"demo    STATUS_REDIS_URL={where.redis}", "bold"),
         Text(f"{rate:,.0f} events/s    {seconds:.0f} s", "bold"),
     )
     look = where.pages or f"redis-cli -u {where.redis}"

@@ -15,7 +15,7 @@ async def show_lines(where: Places, reader: Reader, began: float) -> None:
     """Print what the keys say, a line every second, until cancelled."""
     if where.pages is not None:
         click.echo(f"look at it, while this runs, in a browser: {where.pages}")
-    click.echo(f"look at the keys with: redis-cli -u {where.redis}")
+    click.echo(f"look at it by commands after: export STATUS_REDIS_URL={where.redis}")
     while True:
         seconds = time.monotonic() - began
         await asyncio.sleep(round(seconds) + 1 - seconds)

@@ -6,6 +6,7 @@ from status_tracker.dashboard.live.view import Region, Row
 from status_tracker.dashboard.pages.attention import concerns
 from status_tracker.dashboard.pages.chart import chart
 from status_tracker.dashboard.pages.diagram import diagram
+from status_tracker.dashboard.pages.entity import commands
 from status_tracker.dashboard.pages.fleet import owned
 from status_tracker.dashboard.pages.rendering import Looks, macros
 from status_tracker.dashboard.seen import Seen
@@ -34,6 +35,12 @@ def draw_entity(look: Look, row: Row, shown: Shown) -> str:
         look, row.kind, row.id, shown.status, shown.stalled, shown.history, looks, live=True
     )
     return str(drawn)
+
+
+def draw_commands(look: Look, row: Row, shown: Shown) -> str:
+    """Draw what to type in a shell for an entity."""
+    found = commands(look, row.kind, row.id, shown.status)
+    return str(macros("parts.html").shell(found))
 
 
 def draw_region(look: Look, seen: Seen, region: Region) -> str:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from status_tracker.cancellation import cancelled, started
 from status_tracker.dashboard.deployment import Backing, Look
 from status_tracker.dashboard.feed import Told, reset
-from status_tracker.dashboard.live.drawing import draw_entity, draw_region, draw_row
+from status_tracker.dashboard.live.drawing import draw_commands, draw_entity, draw_region, draw_row
 from status_tracker.dashboard.live.page import OpenPage
 from status_tracker.dashboard.live.rows import MOST_SHOWN, Moved, Rows, Shown, moved
 from status_tracker.dashboard.live.view import Region, Row, View
@@ -214,7 +214,7 @@ class Hub:
 
     async def _draw_entities(self, look: Look, kinds: Collection[str]) -> None:
         """Draw entities that have a page of their own, for it."""
-        drawn: dict[Row, str] = {}
+        drawn: dict[Row, Mapping[str, str]] = {}
         for page in [each for each in self._pages if each.view.detail]:
             row = next(iter(page.view.rows), None)
             shown = None if row is None else self._rows.shown.get(row)
@@ -223,8 +223,12 @@ class Hub:
             if row not in drawn:
                 if row.kind in kinds:
                     await self._read_history(row, shown)
-                drawn[row] = draw_entity(look, row, shown)
-            page.put("entity", drawn[row])
+                drawn[row] = {
+                    "entity": draw_entity(look, row, shown),
+                    "commands": draw_commands(look, row, shown),
+                }
+            for name, html in drawn[row].items():
+                page.put(name, html)
 
     async def _read_history(self, row: Row, shown: Shown) -> None:
         if not shown.is_told:

@@ -30,9 +30,11 @@ def concerns(look: Look, seen: Seen) -> list[Concern]:
 
 def _concerns(look: Look, seen: Seen) -> Iterator[Concern]:
     if not look.overview.fleet.workers:
-        yield Concern("bad", "no worker is alive: nothing is read until one starts", "fleet")
+        text = "no worker is alive, so nothing is read: start one by status-tracker run"
+        yield Concern("bad", text, "fleet")
     for problem in look.report.problems:
-        yield Concern("bad", problem, "fleet")
+        if look.overview.fleet.workers or not problem.endswith("has no owner"):
+            yield Concern("bad", problem, "fleet")
     for view, lag in zip(look.overview.fleet.partitions, look.overview.lag, strict=True):
         if view.lag_seconds > LATE:
             waits = span(view.lag_seconds * 1000)
@@ -43,8 +45,8 @@ def _concerns(look: Look, seen: Seen) -> Iterator[Concern]:
         yield Concern("warn", note, "fleet")
     for kind, count in look.overview.stalled.items():
         if count:
-            what = f"1 {kind} has" if count == 1 else f"{number(count)} of {kind} have"
-            text = f"{what} had no update for longer than allowed"
+            what = f"1 {kind} has" if count == 1 else f"{number(count)} of kind {kind} have"
+            text = f"{what} had no update for longer than the rules allow"
             yield Concern("warn", text, address("kind", kind=kind, phase="stalled"))
     rejected = seen.rejected_lately()
     if rejected:

@@ -19,9 +19,9 @@ class Lines(Struct, frozen=True):
 class Chart(Struct, frozen=True):
     """What is drawn, and the numbers beside it."""
 
-    updates: float
-    """Those of now, a second."""
-    rejected: float
+    updates: float | None
+    """Those of now, a second; None where that was not seen yet."""
+    rejected: float | None
     most: float
     """A second, at the top of the picture."""
     span: int
@@ -33,7 +33,7 @@ def chart(rates: Iterable[Rate], now: int) -> Chart:
     """Return the picture of rates, of which there may be none."""
     found = list(rates)
     most = _round(max((each.updates for each in found), default=0))
-    last = found[-1] if found and now - found[-1].at < GAP else Rate(now, 0, 0)
+    last = found[-1] if found and now - found[-1].at < GAP else None
     stretches: list[list[Rate]] = []
     for each in found:
         if not stretches or each.at - stretches[-1][-1].at > GAP:
@@ -53,7 +53,7 @@ def chart(rates: Iterable[Rate], now: int) -> Chart:
         )
         for some in stretches
     ]
-    return Chart(last.updates, last.rejected, most, SPAN, lines)
+    return Chart(last and last.updates, last and last.rejected, most, SPAN, lines)
 
 
 def _round(value: float) -> float:

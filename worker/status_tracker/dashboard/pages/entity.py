@@ -2,21 +2,19 @@
 
 import asyncio
 import shlex
-from collections.abc import Iterator
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from status_tracker.client.documents import entity_in
 from status_tracker.dashboard.api.answers import OfEntity
-from status_tracker.dashboard.asking import in_time, query
+from status_tracker.dashboard.asking import in_time, page_query
 from status_tracker.dashboard.deployment import Backing, Look, backing_of
 from status_tracker.dashboard.live.view import Row, View
 from status_tracker.dashboard.pages.making import Command, life_of, made
 from status_tracker.dashboard.pages.overview import Rejection, rejection
 from status_tracker.dashboard.pages.rejected import newest
 from status_tracker.keys import partition_of
-from status_tracker.lifecycle import Lifecycle
 from status_tracker.models import Status
 
 LOOKED_AT = 1_000
@@ -25,9 +23,9 @@ LOOKED_AT = 1_000
 
 async def entity(request: Request) -> Response:
     """Answer with the page of an entity; 404 where it has no status, and what is known though."""
-    asked, backing = query(request, OfEntity), backing_of(request)
+    asked, backing = page_query(request, OfEntity), backing_of(request)
     look = await in_time(backing.look())
-    life = life_of(look, asked.kind)
+    life_of(look, asked.kind)  # is there such a kind?
     reader = backing.reader
     status, history, marks, (rejected, looked_at) = await in_time(
         asyncio.gather(
@@ -52,7 +50,7 @@ async def entity(request: Request) -> Response:
         history=history,
         rejected=rejected,
         looked_at=looked_at,
-        commands=list(_commands(look, asked, status, life)),
+        commands=commands(look, asked.kind, asked.id, status),
     )
 
 
@@ -66,20 +64,24 @@ async def _rejections(backing: Backing, asked: OfEntity) -> tuple[list[Rejection
     return list(map(rejection, found)), count
 
 
-def _commands(
-    look: Look, asked: OfEntity, status: Status | None, life: Lifecycle
-) -> Iterator[Command]:
-    """Yield what helps to look at an entity, or to mend it."""
-    who = shlex.join([asked.kind, *(["--"] if asked.id.startswith("-") else []), asked.id])
-    keys = look.deployment.keys.partition(partition_of(asked.id, look.deployment.partitions))
-    yield Command(f"status-tracker watch {who}", "follow it")
-    yield Command(shlex.join(["redis-cli", "GET", keys.status(asked.kind, asked.id)]), "its key")
-    rejected = shlex.join(["--kind", asked.kind, f"--id={asked.id}"])
-    yield Command(f"status-tracker rejected list --each {rejected}", "what was rejected of it")
+def commands(look: Look, kind: str, entity_id: str, status: Status | None) -> list[Command]:
+    """Return what helps to look at an entity, or to mend it."""
+    who = shlex.join([kind, *(["--"] if entity_id.startswith("-") else []), entity_id])
+    keys = look.deployment.keys.partition(partition_of(entity_id, look.deployment.partitions))
+    rejected = shlex.join(["--kind", kind, f"--id={entity_id}"])
+    found = [
+        Command(f"status-tracker watch {who}", "follow it"),
+        Command(shlex.join(["redis-cli", "GET", keys.status(kind, entity_id)]), "its key"),
+        Command(f"status-tracker rejected list --each {rejected}", "what was rejected of it"),
+    ]
+    life = look.deployment.rules.kinds.get(kind)
+    if life is None:
+        return found
     if status is None:
         first = next(phase for phase in life.phases if phase in life.initial)
-        yield Command(f"status-tracker emit {who} {first}", "begin it")
-        return
-    for phase in life.edges.get(status.phase, {}):
-        yield Command(f"status-tracker set {who} {phase}", f"set it to {phase}")
-    yield Command(f"status-tracker forget {who}", "take it away")
+        return [*found, Command(f"status-tracker emit {who} {first}", "begin it")]
+    found += [
+        Command(f"status-tracker set {who} {phase}", f"set it to {phase}")
+        for phase in life.edges.get(status.phase, {})
+    ]
+    return [*found, Command(f"status-tracker forget {who}", "take it away")]

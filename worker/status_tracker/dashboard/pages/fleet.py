@@ -4,8 +4,7 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from status_tracker.dashboard.api.answers import Query
-from status_tracker.dashboard.asking import in_time, query
+from status_tracker.dashboard.asking import in_time
 from status_tracker.dashboard.deployment import Look, backing_of
 from status_tracker.dashboard.live.view import Region, RegionName, View
 from status_tracker.dashboard.pages.making import made
@@ -44,7 +43,6 @@ def owned(look: Look, seen: Seen) -> list[Owned]:
 
 async def fleet(request: Request) -> Response:
     """Answer with the workers and partitions."""
-    query(request, Query)
     backing = backing_of(request)
     look = await in_time(backing.look())
     names: tuple[RegionName, ...] = ("attention", "workers", "partitions")

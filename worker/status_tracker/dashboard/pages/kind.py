@@ -7,11 +7,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from status_tracker.dashboard.api.answers import Query
-from status_tracker.dashboard.asking import in_time, query
+from status_tracker.dashboard.asking import in_time, page_query
 from status_tracker.dashboard.deployment import Backing, Look, backing_of
 from status_tracker.dashboard.live.view import Region, View
 from status_tracker.dashboard.pages.diagram import diagram
 from status_tracker.dashboard.pages.making import Listed, life_of, made, rows_of
+from status_tracker.dashboard.pages.phases import tone_of
 from status_tracker.dashboard.pages.rendering import Looks
 from status_tracker.dashboard.problems import ProblemError
 from status_tracker.lifecycle import Lifecycle
@@ -44,7 +45,7 @@ class Found(Struct, frozen=True):
 
 async def kind(request: Request) -> Response:
     """Answer with a page of the entities of a kind."""
-    asked, backing = query(request, OfKind), backing_of(request)
+    asked, backing = page_query(request, OfKind), backing_of(request)
     look = await in_time(backing.look())
     life = life_of(look, asked.kind)
     counts = look.counts(asked.kind)
@@ -78,10 +79,10 @@ async def kind(request: Request) -> Response:
 
 
 def _first(life: Lifecycle, counts: dict[str, int]) -> str:
-    """Return the phase that people look for: where something is under way, or else something is."""
-    there = [phase for phase in life.phases if counts[phase]]
-    under_way = [phase for phase in there if phase not in life.settled | life.initial]
-    return next(iter([*under_way, *there, *life.phases]))
+    """Return the phase that people look for: where work is done, or else where anything is."""
+    works = [each for each in life.phases if each not in life.initial | life.settled]
+    works.sort(key=lambda each: tone_of(life, each) != "works")
+    return next((each for each in [*works, *life.phases] if counts[each]), life.phases[0])
 
 
 async def _found(backing: Backing, asked: OfKind, phase: str, life: Lifecycle) -> Found:
@@ -91,7 +92,7 @@ async def _found(backing: Backing, asked: OfKind, phase: str, life: Lifecycle) -
             asked.kind, newest=newest, limit=ON_A_PAGE, after=asked.after
         )
         rows = [
-            Listed(asked.kind, each, at.status, stalled=at.since)
+            Listed(asked.kind, each, at.status, since=at.since, stalled=at.since)
             for each, at in page.entities.items()
         ]
         if not asked.id:

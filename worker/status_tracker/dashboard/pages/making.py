@@ -85,9 +85,12 @@ def made(
 class PageError(ProblemError):
     """What ends the making of a page, said on one."""
 
+    depth: int = 0
+    """How many levels below the pages it is shown."""
+
     def response(self) -> Response:
         """Return the page."""
-        values = {"title": "Problem", "detail": escaped(self.detail), "problem": self}
+        values = {"detail": escaped(self.detail), "problem": self, "root": "../" * self.depth}
         return page("problem.html", values, self.status)
 
 
@@ -103,3 +106,10 @@ def shows_problems(handler: Handler) -> Handler:
             raise PageError(problem.status, problem.detail) from error
 
     return answered
+
+
+def nowhere(request: Request) -> Response:
+    """Answer whoever asks for a page that there is not."""
+    error = PageError(404, "there is no such page")
+    error.depth = request.url.path.removeprefix(request.scope.get("root_path", "")).count("/") - 1
+    return error.response()

@@ -9,8 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from status_tracker.client.documents import Rejected, entity_in
-from status_tracker.dashboard.api.answers import Query
-from status_tracker.dashboard.asking import in_time, query
+from status_tracker.dashboard.asking import in_time
 from status_tracker.dashboard.deployment import Backing, Look, backing_of
 from status_tracker.dashboard.live.view import Region, RegionName, View
 from status_tracker.dashboard.pages.chart import chart
@@ -34,7 +33,6 @@ class Rejection(Struct, frozen=True):
 
 async def overview(request: Request) -> Response:
     """Answer with the first page."""
-    query(request, Query)
     backing = backing_of(request)
     look = await in_time(backing.look())
     phases = wrong_phases(look)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from status_tracker.client.documents import Rejected, RejectedPage, entity_in
 from status_tracker.dashboard.api.answers import Query
-from status_tracker.dashboard.asking import in_time, query
+from status_tracker.dashboard.asking import in_time, page_query
 from status_tracker.dashboard.deployment import Backing, backing_of
 from status_tracker.dashboard.live.view import Tally, View
 from status_tracker.dashboard.pages.making import Command, made
@@ -68,7 +68,7 @@ class Found(Struct):
 
 async def rejected(request: Request) -> Response:
     """Answer with what was rejected."""
-    asked, backing = query(request, OfRejected), backing_of(request)
+    asked, backing = page_query(request, OfRejected), backing_of(request)
     look = await in_time(backing.look())
     found = await in_time(_look(backing, asked))
     groups = sorted(found.groups.values(), key=lambda each: -each.count)
@@ -84,7 +84,8 @@ async def rejected(request: Request) -> Response:
         asked=asked,
         found=found,
         groups=groups[:MOST_GROUPS],
-        ever={each.reason: look.rejected(each.reason) for each in groups},
+        # They are counted a moment before.
+        ever={each.reason: max(look.rejected(each.reason), each.count) for each in groups},
         advice=advice_on(asked.reason) if asked.reason else None,
         commands=_commands(asked),
         is_narrow=is_narrow,

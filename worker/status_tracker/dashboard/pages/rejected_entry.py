@@ -8,7 +8,7 @@ from starlette.responses import Response
 from status_tracker.client.documents import Entity, Rejected, entity_in
 from status_tracker.client.judging import Judge, Verdict
 from status_tracker.dashboard.api.answers import Query
-from status_tracker.dashboard.asking import in_time, query
+from status_tracker.dashboard.asking import in_time, page_query
 from status_tracker.dashboard.deployment import TRIED_FOR, Backing, Look, backing_of
 from status_tracker.dashboard.live.view import View
 from status_tracker.dashboard.pages.contents import contents
@@ -28,7 +28,7 @@ class OfEntry(Query, frozen=True, kw_only=True):
 
 async def rejected_entry(request: Request) -> Response:
     """Answer with the page of an entry; 404 where it is not kept any more."""
-    asked, backing = query(request, OfEntry), backing_of(request)
+    asked, backing = page_query(request, OfEntry), backing_of(request)
     look = await in_time(backing.look())
     kept = await in_time(backing.reader.rejected_entries([asked.entry]))
     found = kept[asked.entry]

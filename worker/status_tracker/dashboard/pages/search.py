@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from status_tracker.dashboard.api.answers import Query
-from status_tracker.dashboard.asking import in_time, query
+from status_tracker.dashboard.asking import in_time, page_query
 from status_tracker.dashboard.deployment import Backing, Look, backing_of
 from status_tracker.dashboard.live.view import MOST_ROWS, View
 from status_tracker.dashboard.pages.kind import INCOMPLETE, beginning
@@ -26,7 +26,7 @@ class OfSearch(Query, frozen=True, kw_only=True):
 
 async def search(request: Request) -> Response:
     """Answer with what was found; with the entity's own page where just one is called so."""
-    asked, backing = query(request, OfSearch), backing_of(request)
+    asked, backing = page_query(request, OfSearch), backing_of(request)
     wanted = asked.q.strip()
     look = await in_time(backing.look())
     exact = await in_time(_called(backing, look, wanted)) if wanted else []

@@ -52,9 +52,9 @@ function replaying(entries) {
     },
     async act() {
       const { sent, left } = await post("rejected/replay", { entries });
-      const said = [line(`${number(sent.length)} sent again. Workers decide what becomes of them.`)];
+      const said = [line(`${counted(sent.length)} sent again. Workers decide what becomes of that.`)];
       if (left.length) said.push(line(`${number(left.length)} left.`));
-      return [...said, line("They are still kept here, until they are purged.")];
+      return [...said, line("What was sent is still kept here, until it is purged.")];
     },
   };
 }
