@@ -190,7 +190,9 @@ async def test_a_look_that_fails(server: Server, redis_client: Redis) -> None:
     """What is shown is old until all of it was read again, whatever the feed tells meanwhile."""
     published = Publisher(redis_client)
     published.change(IDS[0], "running")
-    redis_client.execute_command("ACL", "SETUSER", "viewer", "on", ">secret", "~*", "+@all")
+    redis_client.execute_command(
+        "ACL", "SETUSER", "viewer", "reset", "on", ">secret", "~*", "+@all"
+    )
     url = server.url.replace("redis://", "redis://viewer:secret@")
 
     def refused() -> int:

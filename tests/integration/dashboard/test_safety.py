@@ -291,7 +291,7 @@ async def test_which_users_of_redis_it_needs_to_be(
         listening(own.port) as stream,
         showing(own.port, rows=[row], detail=True, regions=regions) as screen,
     ):
-        await screen.until(lambda screen: len(screen.html) == 5)
+        await screen.until(lambda screen: len(screen.html) == 6)
         assert screen.problem is None
         await stream.event()
         published.change("a", "completed")
