@@ -116,10 +116,10 @@ class Heard:
         came = int(cursor.partition("-")[0])
         known_by = max(came - self._late_by, self.horizon)
         for kind, limits in self._limits.items():
-            if kind not in effects:
+            if kind not in effects or not effects[kind].after:
                 continue
             after, late, again = effects[kind].after, self.late[kind], self.again[kind]
-            were = late.keys() & after.keys()
+            were: set[str] = late.keys() & after.keys() if late else set()
             found = {
                 entity_id
                 for entity_id, status in after.items()
@@ -128,9 +128,11 @@ class Heard:
             for entity_id in were - found:
                 del late[entity_id]
             # Who ended before anybody looked need not be looked at: there may be very many.
-            again -= {each for each in again & after.keys() if after[each].phase not in limits}
+            if again:
+                again -= {each for each in again & after.keys() if after[each].phase not in limits}
             awaited = self.awaited[kind] & after.keys()
-            self._end(kind, (each for each in awaited if after[each].phase not in limits))
+            if awaited:
+                self._end(kind, (each for each in awaited if after[each].phase not in limits))
             if found:
                 late |= dict.fromkeys(found, came)
                 # Who was late before is looked at anyway, unless another limit holds now.
