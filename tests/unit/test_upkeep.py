@@ -1,5 +1,7 @@
 """When the policies look next, and who is to be looked at when."""
 
+from collections import defaultdict
+
 import pytest
 from status_tracker.connection.client import Client
 from status_tracker.engine.heard import Heard
@@ -68,7 +70,7 @@ def test_trimming_looks_by_its_own_time() -> None:
 
 def test_an_entity_is_looked_at_at_the_earliest_of_its_times() -> None:
     """What is asked for later is soon enough then; who was taken may come again."""
-    agenda, one, other = Agenda(), Entity(0, "task", "a"), Entity(1, "task", "b")
+    agenda, one, other = Agenda(defaultdict(set)), Entity(0, "task", "a"), Entity(1, "task", "b")
 
     agenda.add(5, one)
     agenda.add(3, other)

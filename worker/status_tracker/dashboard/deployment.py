@@ -17,7 +17,7 @@ from status_tracker.dashboard.problems import later
 from status_tracker.dashboard.seen import LATELY, Seen
 from status_tracker.errors import UnavailableError
 from status_tracker.metadata import Deployment, read_deployment
-from status_tracker.monitoring.health import Report, report
+from status_tracker.monitoring.health import Report, Trouble, problems_of, report
 from status_tracker.monitoring.overview import Overview, read_overview
 from status_tracker.settings import Settings
 
@@ -53,6 +53,8 @@ class Look(Struct, frozen=True):
     deployment: Deployment
     overview: Overview
     report: Report
+    troubles: list[Trouble]
+    """What its problems are about."""
     now: int
     """By the server's clock, in ms since the epoch."""
 
@@ -121,8 +123,10 @@ class Backing:
         if self.seen.is_blank(now):
             self.seen.recall(await self._rejected_lately(now))
         self.seen.add(now, overview.fleet)
-        found = report(overview.fleet, None, lease_ttl=settings.lease_ttl / 1000)
-        return Look(deployment, overview, found, now)
+        ttl = settings.lease_ttl / 1000
+        found = report(overview.fleet, None, lease_ttl=ttl)
+        troubles = list(problems_of(overview.fleet, None, lease_ttl=ttl))
+        return Look(deployment, overview, found, troubles, now)
 
     async def _rejected_lately(self, now: int) -> list[int]:
         """Return when entries were rejected of late, in ms: the newest ones, not too many."""

@@ -19,9 +19,9 @@ class Entity(NamedTuple):
 class Agenda:
     """Entities by the time, in milliseconds, at which they are to be looked at."""
 
-    def __init__(self, awaited: defaultdict[str, set[str]] | None = None) -> None:
+    def __init__(self, awaited: defaultdict[str, set[str]]) -> None:
         """`awaited` is kept to have the ids of all that are in it, by kind."""
-        self._awaited = defaultdict[str, set[str]](set) if awaited is None else awaited
+        self._awaited = awaited
         self._awaited.clear()
         # By the number of a span of time; and the numbers, as a heap.
         self._spans: dict[int, dict[Entity, float]] = {}

@@ -32,9 +32,10 @@ def _concerns(look: Look, seen: Seen) -> Iterator[Concern]:
     if not look.overview.fleet.workers:
         text = "no worker is alive, so nothing is read: start one by status-tracker run"
         yield Concern("bad", text, "fleet")
-    for problem in look.report.problems:
-        if look.overview.fleet.workers or not problem.endswith("has no owner"):
-            yield Concern("bad", problem, "fleet")
+    for trouble in look.troubles:
+        # Without a worker, no partition has an owner.
+        if look.overview.fleet.workers or trouble.about != "owner":
+            yield Concern("bad", str(trouble), "fleet")
     for view, lag in zip(look.overview.fleet.partitions, look.overview.lag, strict=True):
         if view.lag_seconds > LATE:
             waits = span(view.lag_seconds * 1000)

@@ -100,7 +100,8 @@ async def _found(backing: Backing, asked: OfKind, phase: str, life: Lifecycle) -
         rows = [each for each in rows if each.id.startswith(asked.id)]
         return Found(rows, page.after, notice=LOOK_ON if page.after else "")
     if asked.id:
-        return await _beginning(backing, asked, phase)
+        rows, are_all = await begins(backing, asked.kind, asked.id, phase=phase, limit=ON_A_PAGE)
+        return Found(rows, notice="" if are_all else INCOMPLETE)
     listed = await backing.reader.list(
         asked.kind, phase, newest=newest, limit=ON_A_PAGE, after=asked.after
     )
@@ -114,15 +115,17 @@ async def _found(backing: Backing, asked: OfKind, phase: str, life: Lifecycle) -
     )
 
 
-async def _beginning(backing: Backing, asked: OfKind, phase: str) -> Found:
-    """Return those whose ids begin so: as many as a page has."""
-    found = await backing.reader.find(asked.kind, beginning(asked.id), phase=phase, limit=ON_A_PAGE)
-    marks = await backing.reader.stalled_since(asked.kind, found.statuses)
+async def begins(
+    backing: Backing, kind: str, text: str, *, phase: str | None = None, limit: int
+) -> tuple[list[Listed], bool]:
+    """Return entities whose ids begin so, by their ids; and whether these are all."""
+    found = await backing.reader.find(kind, beginning(text), phase=phase, limit=limit)
+    marks = await backing.reader.stalled_since(kind, found.statuses)
     rows = [
-        Listed(asked.kind, each, status, stalled=marks.get(each))
+        Listed(kind, each, status, stalled=marks.get(each))
         for each, status in sorted(found.statuses.items())
     ]
-    return Found(rows, notice="" if found.complete else INCOMPLETE)
+    return rows, found.complete
 
 
 INCOMPLETE = "There may be more: not all ids were looked at. Give more of the id, or all of it."

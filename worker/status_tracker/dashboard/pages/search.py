@@ -10,7 +10,7 @@ from status_tracker.dashboard.api.answers import Query
 from status_tracker.dashboard.asking import in_time, page_query
 from status_tracker.dashboard.deployment import Backing, Look, backing_of
 from status_tracker.dashboard.live.view import MOST_ROWS, View
-from status_tracker.dashboard.pages.kind import INCOMPLETE, beginning
+from status_tracker.dashboard.pages.kind import INCOMPLETE, begins
 from status_tracker.dashboard.pages.making import Listed, made, rows_of
 from status_tracker.dashboard.pages.rendering import address
 
@@ -69,11 +69,6 @@ async def _beginning(
     kinds = look.deployment.rules.kinds
     most = min(MOST_FOUND, MOST_ROWS // len(kinds))
     for kind in kinds:
-        some = await backing.reader.find(kind, beginning(wanted), limit=most)
-        marks = await backing.reader.stalled_since(kind, some.statuses)
-        found[kind] = [
-            Listed(kind, each, status, stalled=marks.get(each))
-            for each, status in sorted(some.statuses.items())
-        ]
-        complete = complete and some.complete
+        found[kind], are_all = await begins(backing, kind, wanted, limit=most)
+        complete = complete and are_all
     return found, complete
