@@ -80,6 +80,13 @@ def test_what_is_scraped_is_what_was_sent(
         produce(redis_client, SINGLE, seed=1, count=2_000)
         wait_until(lambda: drained(redis_client, SINGLE))
         model = assert_as_modelled(redis_client, SINGLE)
+        # A commit is counted right after it.
+        wait_until(
+            lambda: (
+                sum(Scrape(each).value("commit_entries_sum") for each in (first, second))
+                == model.endings.total()
+            )
+        )
         both = [Scrape(first), Scrape(second)]
         assert total(both, "entries_total", "outcome", "reason") == model.endings
         changes = [each for each in model.changes if "removed" not in each]

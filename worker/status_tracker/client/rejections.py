@@ -73,6 +73,13 @@ def page_of(
         pages = _Pages(dict(zip(places, replies, strict=True)), at_once, newest=newest)
         entries += pages.take(streams, places, reason, limit - len(entries))
         has_more = pages.has_more
+    if newest:
+        # Of a stream of which nothing was taken, what comes from now on is newer than this page.
+        taken = [id_parts(at.id) for at in places.values() if at != END]
+        if taken:
+            ms, number = min(taken)
+            begins = Place(f"{ms}-{number + 1}", 0)
+            places = {stream: begins if at == END else at for stream, at in places.items()}
     token = token_of(places.values())
     if newest:
         return RejectedPage(entries, BACKWARDS + token if has_more else None)
