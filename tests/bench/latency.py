@@ -99,19 +99,22 @@ def publish_by(
 def ticks(
     rate: int, seconds: float, *, partitions: int = 4, samples: int = SAMPLES
 ) -> Iterator[Tick]:
-    """Yield what is sent tick by tick; of so many updates a second the keys are watched."""
+    """Yield what is sent tick by tick; of so many updates a second the keys are watched.
+
+    Each update is of the time at which it is sent, if that begins now.
+    """
     workload = Workload(round(rate * (WARM_UP + seconds)), seed=rate, partitions=partitions)
     streams = workload.streams()
     per_tick = max(1, round(rate * TICK))
     commands, watched = bytearray(), list[bytes]()
-    updates = workload.updates()
+    moves, now = workload.moves(), time.time()
     for number in range(1, workload.events + 1):
         if number > rate * WARM_UP and number % (rate // samples) == 0:
-            task = f"watched-{rate}-{number}"
-            partition, data = spell(task, 0, round(time.time() * 1000), partitions)
+            task, step = f"watched-{rate}-{number}", 0
             watched.append(status_key(task).encode())
         else:
-            partition, data = next(updates)
+            task, step = next(moves)
+        partition, data = spell(task, step, round(1000 * (now + number / rate)), partitions)
         commands += pack(("XADD", streams[partition], "*", "data", data))
         if number % per_tick == 0:
             yield Tick(number / rate, bytes(commands), watched)

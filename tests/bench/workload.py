@@ -50,16 +50,18 @@ class Workload(Struct, frozen=True):
     they begin with the backlog, which is what it is then about where they are many."""
     stored: int = 0
     """How many more tasks are in the store, all of them completed a day ago."""
-    ahead: int = -10_000
-    """Milliseconds from now to the `updatedAt` of the first update."""
+    ahead: int = 0
+    """Milliseconds that the producer's clock is ahead."""
     seed: int = 1
     """Another one has other tasks."""
 
     def updates(self) -> Iterator[tuple[int, bytes]]:
-        """Yield ``(partition, data)``: tasks in flight move on at random, and new ones follow."""
-        now = int(time.time() * 1000) + self.ahead
-        for number, (task, step) in enumerate(self.moves()):
-            yield spell(task, step, now + number // 100, self.partitions)
+        """Yield ``(partition, data)``: tasks in flight move on at random, and new ones follow.
+
+        Each is of the time at which it is taken.
+        """
+        for task, step in self.moves():
+            yield spell(task, step, int(time.time() * 1000) + self.ahead, self.partitions)
 
     def moves(self) -> Iterator[tuple[str, int]]:
         """Yield ``(task, step)`` for each update; the same ones every time."""
