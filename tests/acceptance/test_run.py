@@ -10,6 +10,7 @@ from status_tracker.keys import Keys, Layout
 
 from tests.acceptance.producers import produce
 from tests.acceptance.tracker import assert_as_modelled, drained, tracker
+from tests.events import id_in, update
 from tests.servers import Redis, Server, wait_until
 
 SINGLE = Keys("status", "single")
@@ -38,6 +39,38 @@ def test_thousands_of_updates_end_as_modelled(
     assert model.duplicates > 50
     assert model.forwards
     assert len({rejection.reason for rejection in model.rejected}) >= 5
+
+
+def test_what_comes_at_once_is_committed_together(
+    server: Server, redis_client: Redis, tmp_path: Path
+) -> None:
+    """Whatever number of partitions a worker has, it is the number of commits that costs."""
+    redis_client.config_resetstat()
+    entities = iter(range(10**6))
+
+    def are_together() -> bool:
+        """Send to all partitions in one step, and count the commands that write statuses.
+
+        A read that waited brings only one partition before Redis 7.2, the next one all others.
+        """
+        name = f"e{next(entities)}-"
+        ids = [id_in(number, 4, name) for number in range(4)]
+        before = writes(redis_client)
+        with redis_client.pipeline(transaction=True) as pipeline:
+            for number, entity in enumerate(ids):
+                pipeline.xadd(SINGLE.events(number), {"data": update(entity, "pending")})
+            pipeline.execute()
+        keys = [SINGLE.partition(0).status("task", entity) for entity in ids]
+        wait_until(lambda: redis_client.exists(*keys) == len(keys))
+        return writes(redis_client) <= before + 2
+
+    with tracker(tmp_path, "--redis-url", server.url):
+        wait_until(are_together)  # a partition's first second is its own
+
+
+def writes(client: Redis) -> int:
+    """Return how often statuses were written."""
+    return int(client.info("commandstats").get("cmdstat_mset", {"calls": 0})["calls"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -20,7 +20,7 @@ def test_entries_are_counted_by_their_kind() -> None:
         entry(update("a b", "waiting", kind="asset")),
         entry(b"hello"),
     )
-    assert ended(batch) == {
+    assert ended([batch]) == {
         Ended("task", "applied"): 1,
         Ended("task", "duplicate"): 1,
         Ended("task", "rejected", "illegal_transition"): 1,
@@ -35,7 +35,7 @@ def test_a_few_entries_stand_for_all_of_a_read() -> None:
     """Of a thousand, each counts once, at about the time at which it came."""
     loop, tally = Loop(), Tally()
     updates = [entry(update(f"e{n}", "pending", NOW), f"{NOW + n}-0") for n in range(1000)]
-    tally.committed(loop.run(*updates))
+    tally.committed([loop.run(*updates)])
     clocks = tally.clocks["task"]
     assert sum(clocks.counts) == sum(tally.latency.counts) == 1000
     behind = dict(zip([*CLOCKS, "more"], accumulate(clocks.counts), strict=True))

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from itertools import accumulate
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
@@ -143,8 +142,14 @@ class Decoder:
             kind: _update_struct(kind, life) for kind, life in rules.kinds.items()
         }
         """The struct that the updates of each kind become."""
-        self._kinds = rules.kinds
+        self.kinds: dict[type[Update], str] = {
+            struct: kind for kind, struct in self.updates.items()
+        }
+        """The kind of each struct."""
+        self._lifecycles = rules.kinds
         self._max_event_bytes = rules.max_event_bytes
+        # So many bytes are neither too long nor nested too deep.
+        self._short = min(rules.max_event_bytes, 2 * DEEPEST)
         union: Any = Union[(*self.updates.values(), _NoKind)]
         self._decode: Callable[[bytes], Update] = msgspec.json.Decoder(union).decode
 
@@ -153,11 +158,13 @@ class Decoder:
 
         What is rejected already stays as it is.
         """
-        with suppress(TypeError, *_NOT_JSON):  # a `TypeError` for what is no bytes
+        try:
             # In one piece: what JSON ends with is ASCII, so no character spans two that decode.
             b"".join(values).decode()  # type: ignore[arg-type]
-            if max(map(len, values)) <= min(self._max_event_bytes, 2 * DEEPEST):  # type: ignore[arg-type]
+            if max(map(len, values)) <= self._short:  # type: ignore[arg-type]
                 return list(map(self._decode, values))  # type: ignore[arg-type]
+        except (TypeError, *_NOT_JSON):  # a `TypeError` for what is no bytes
+            pass
         return [value if isinstance(value, Rejection) else self.decode(value) for value in values]
 
     def decode(self, data: bytes) -> Update | Rejection:
@@ -194,15 +201,15 @@ class Decoder:
         named = _NAMED.search(error)
         name = named[1] or named[2] if named else ""
         if name not in _EXPECTED:
-            kinds = listed(self._kinds)
+            kinds = listed(self._lifecycles)
             return Rejection("invalid", f"kind: {_found(fields, 'kind')}; must be {kinds}")
         return Rejection("invalid", f"{name}: {_found(fields, name)}; {self._may(fields, name)}")
 
     def _may(self, fields: _Fields, name: str) -> str:
         """Return what may stand in a field."""
         kind = bytes(fields.kind).decode().strip('"')
-        if name == "phase" and kind in self._kinds:
-            return f"must be {listed(self._kinds[kind].phases)}"
+        if name == "phase" and kind in self._lifecycles:
+            return f"must be {listed(self._lifecycles[kind].phases)}"
         return _EXPECTED[name]
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -9,7 +10,9 @@ from msgspec import Struct
 from redis.exceptions import ResponseError
 
 from status_tracker.connection.client import Client, checked, server_info
+from status_tracker.decode import Decoder
 from status_tracker.errors import ConfigError
+from status_tracker.fold import Fold
 from status_tracker.keys import Keys, Layout
 from status_tracker.lua.amend import amend
 from status_tracker.rules import Rules, parse_rules, rules_json
@@ -35,7 +38,7 @@ class RulesLostError(ResponseError):
     """
 
 
-class Deployment(Struct, frozen=True, kw_only=True):
+class Deployment(Struct, frozen=True, kw_only=True, dict=True):
     """What everyone who connects agrees on."""
 
     keys: Keys
@@ -46,6 +49,16 @@ class Deployment(Struct, frozen=True, kw_only=True):
     """Those in force."""
     texts: Mapping[int, str]
     """Revision → its rules as JSON; some of the earlier ones may be missing."""
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """Reads the updates of these rules; for all partitions, it is made once."""
+        return Decoder(self.rules)
+
+    @cached_property
+    def folds(self) -> Mapping[str, Fold]:
+        """What an update does, by kind; likewise."""
+        return {kind: Fold(kind, self.rules) for kind in self.rules.kinds}
 
     def had(self, rules: Rules) -> int | None:
         """Return the latest revision with these rules, None where there never was one."""

@@ -9,8 +9,8 @@ from msgspec import Struct
 from status_tracker.client.documents import Rejected, status_in
 from status_tracker.client.operations import Operation, asked_all
 from status_tracker.connection.client import Command
-from status_tracker.decode import Decoder, invalid_id
-from status_tracker.fold import DUPLICATE, Corrupt, Fold
+from status_tracker.decode import invalid_id
+from status_tracker.fold import DUPLICATE, Corrupt
 from status_tracker.keys import partition_of
 from status_tracker.metadata import Deployment
 from status_tracker.models import Rejection, Status, Update
@@ -37,8 +37,8 @@ class Judge:
     def __init__(self, deployment: Deployment, within: float) -> None:
         self._deployment = deployment
         self._within = within
-        self._decode = Decoder(deployment.rules).decode
-        self._folds = {kind: Fold(kind, deployment.rules) for kind in deployment.rules.kinds}
+        self._decode = deployment.decoder.decode
+        self._folds = deployment.folds
         self._states: dict[_Entity, State] = {}
 
     def refusal(self, rejected: Rejected) -> Verdict | None:

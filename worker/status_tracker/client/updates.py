@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from status_tracker.decode import Decoder, invalid_id
+from status_tracker.decode import invalid_id
 from status_tracker.errors import UpdateError
 from status_tracker.keys import partition_of
 from status_tracker.metadata import Deployment
@@ -137,7 +137,7 @@ class Checker:
     """Checks updates as the workers will: with their own decoder."""
 
     def __init__(self, deployment: Deployment) -> None:
-        self._decode = Decoder(deployment.rules).decode
+        self._decode = deployment.decoder.decode
         self._kinds = deployment.rules.kinds
         self._partitions = deployment.partitions
 

@@ -73,8 +73,9 @@ class Agreement:
             known=self.known,
         )
         before = self.known
-        # What was asked before may be answered after: the later revision counts.
-        if found.revision >= before.revision:
+        # What was asked before may be answered after: the later revision counts. Where it is the
+        # same one the object stays, too: only partitions that share it are committed together.
+        if found.revision >= before.revision and found.texts != before.texts:
             self.known = found
             if found.rules != before.rules:
                 self._changed()

@@ -71,6 +71,8 @@ class Backoff:
 
     def succeeded(self, who: str) -> None:
         """Note that all is well for one who waited."""
+        if who not in self._failures:
+            return
         trouble = self.forget(who)
         if trouble is not None and trouble not in self._troubles.values():
             seconds = time.monotonic() - self._since.pop(trouble)

@@ -6,20 +6,20 @@ entries → decode → fold, which asks for the statuses it does not know → ba
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from msgspec import Struct, field
 
-from status_tracker.decode import FROM, Decoder, Entry, find_data, invalid_id
+from status_tracker.decode import FROM, Entry, find_data, invalid_id
 from status_tracker.engine.heard import Heard
 from status_tracker.engine.samples import Sample, received_at, sampled
 from status_tracker.engine.statuses import Effects, StatusCache, Statuses
-from status_tracker.fold import DUPLICATE, Corrupt, Fold, Outcome
+from status_tracker.fold import DUPLICATE, Corrupt, Outcome
 from status_tracker.keys import partition_of
 from status_tracker.metadata import Deployment
 from status_tracker.models import Change, Rejection, Status, Update
 from status_tracker.removal import decode_removal
-from status_tracker.rules import Rules
 
 PESSIMISTIC_BATCHES = 100
 """Batches for which every unknown entity is loaded after an optimistic create was refused. Where
@@ -32,6 +32,9 @@ _origin = re.compile(rb"\d{1,4}/(\d{1,20})-\d{1,20}").fullmatch
 
 Wanted = Mapping[str, Sequence[str]]
 """The ids whose statuses are to be loaded, by kind."""
+
+Folding = Generator[Wanted, Mapping[str, Statuses], None]
+"""It asks for the statuses that it does not know."""
 
 
 class Elsewhere(Struct, frozen=True, gc=False):
@@ -80,20 +83,18 @@ class Batch(Struct):
     """Of the rules that it is folded by."""
     history: int
     """Changes that these keep of each entity."""
-    effects: defaultdict[str, Effects] = field(default_factory=lambda: defaultdict(Effects))
+    effects: defaultdict[str, Effects] = field(default_factory=partial(defaultdict, Effects))
     """By kind."""
     entries: int = 0
     changes: list[Change] = field(default_factory=list)
     rejected: list[RejectedEntry] = field(default_factory=list)
     forwards: dict[int, list[Forward]] = field(default_factory=dict)
     """Number of the partition → the updates that belong to it."""
-    duplicates: Counter[str] = field(default_factory=Counter)
-    """By kind."""
-    kinds: Counter[str] = field(default_factory=Counter)
+    duplicates: dict[str, int] = field(default_factory=dict)
+    """By kind, how many changed nothing."""
+    kinds: dict[str, int] = field(default_factory=dict)
     """How many entries tell each kind; "" has those that tell none."""
-    entered: dict[str, dict[str, int]] = field(default_factory=dict)
-    """By kind and phase, how many changes led there."""
-    retries: Counter[str] = field(default_factory=Counter)
+    retries: dict[str, int] = field(default_factory=dict)
     """By kind, how many changes counted a retry."""
     samples: list[Sample] = field(default_factory=list)
     removed: dict[tuple[str, str], Removed] = field(default_factory=dict)
@@ -109,7 +110,9 @@ class Batch(Struct):
     @property
     def applied(self) -> int:
         """All entries that ended otherwise than the others."""
-        others = self.duplicates.total() + self.forwarded + len(self.rejected)
+        if not (self.duplicates or self.forwards or self.rejected):
+            return self.entries
+        others = sum(self.duplicates.values()) + self.forwarded + len(self.rejected)
         return self.entries - others
 
 
@@ -123,7 +126,6 @@ class _Place(NamedTuple):
     begins: frozenset[str]
     """Phases in which an entity that is not known is created optimistically."""
     kind: str
-    entered: dict[str, int]
 
 
 class BatchBuilder:
@@ -145,7 +147,6 @@ class BatchBuilder:
         self._number = number
         # Batches for which every entity that is not known is loaded.
         self._pessimistic = 0
-        self._go_by(deployment.rules)
         self.batch: Batch = self._empty("0-0")
 
     def restart(self, cursor: str, deployment: Deployment, *, has_marks: bool = True) -> None:
@@ -154,17 +155,10 @@ class BatchBuilder:
         What the keys hold may be something else than before. Without `has_marks` nobody is marked
         as stalled.
         """
-        if deployment.rules != self.deployment.rules:
-            self._go_by(deployment.rules)
         self.deployment = deployment
         self.cache.restart(deployment.rules)
         self.heard.attach(cursor, deployment.rules, has_marks=has_marks)
         self.batch = self._empty(cursor)
-
-    def _go_by(self, rules: Rules) -> None:
-        self._decoder = Decoder(rules)
-        self._kinds = {struct: kind for kind, struct in self._decoder.updates.items()}
-        self._folds = {kind: Fold(kind, rules) for kind in rules.kinds}
 
     def _empty(self, cursor: str) -> Batch:
         """Return the batch that begins at a cursor."""
@@ -175,18 +169,22 @@ class BatchBuilder:
         """Load every unknown entity for some time: one that was taken for new has a status."""
         self._pessimistic = PESSIMISTIC_BATCHES
 
-    def fold(
-        self, entries: Sequence[Entry], values: Sequence[bytes | Rejection]
-    ) -> Generator[Wanted, Mapping[str, Statuses], None]:
-        """Decode entries' values of `data`, apply them, and add what is to be written to the batch.
+    def fold(self, entries: Sequence[Entry], values: Sequence[bytes | Rejection]) -> Folding:
+        """Decode entries' values of `data`, and apply them as `apply` does."""
+        decoder = self.deployment.decoder
+        decoded = decoder.decode_all(values)
+        self.batch.samples += sampled(entries, decoded, decoder.kinds)
+        return self.apply(entries, decoded)
+
+    def apply(self, entries: Sequence[Entry], decoded: Sequence[Update | Rejection]) -> Folding:
+        """Apply what entries hold, and add what is to be written to the current batch.
 
         It yields the ids whose statuses it needs, and is sent those. An entity that is not known
         is created optimistically where its life begins here: the update is applied in any case, so
         the commit finds out whether there was a status.
         """
-        decoded = self._decoder.decode_all(values)
-        batch = self.batch
-        self._note(entries, decoded)
+        batch, folds = self.batch, self.deployment.folds
+        self._count_kinds(decoded)
         batch.cursor = entries[-1][0].decode()
         batch.entries += len(entries)
         self.cache.forget_missing()
@@ -202,7 +200,7 @@ class BatchBuilder:
             if type(update) is not struct:
                 struct = type(update)
                 place = places.get(struct) or places.setdefault(struct, self._place(struct))
-                fold, statuses, changed, without, begins, kind, entered = place
+                fold, statuses, changed, without, begins, kind = place
             entity_id = update.id
             status = changed.get(entity_id) or statuses.get(entity_id)
             if status is None and entity_id not in without:
@@ -221,20 +219,20 @@ class BatchBuilder:
                 self._set_aside(entry_id, fields, outcome, kind)
                 continue
             if outcome is DUPLICATE:
-                batch.duplicates[kind] += 1
+                _count(batch.duplicates, kind)
                 continue
             changed[entity_id] = outcome
             start = None if status is None else status.phase
             if start != outcome.phase:
-                entered[outcome.phase] += 1
-                if outcome.retries and status is not None:
-                    batch.retries[kind] += outcome.retries > (status.retries or 0)
-                forced = update.force and self._folds[kind].is_forced(start, outcome.phase)
+                retries = outcome.retries
+                if retries and status is not None and retries > (status.retries or 0):
+                    _count(batch.retries, kind)
+                forced = update.force and folds[kind].is_forced(start, outcome.phase)
                 batch.changes.append(
                     _change(outcome, kind, entity_id, start, entry_id.decode(), forced=forced)
                 )
 
-    def remove(self, entry: Entry, data: bytes) -> Generator[Wanted, Mapping[str, Statuses], None]:
+    def remove(self, entry: Entry, data: bytes) -> Folding:
         """Take in an entry that takes entities away, as the only one of the current batch.
 
         It yields the ids whose statuses it needs, and is sent those.
@@ -242,7 +240,7 @@ class BatchBuilder:
         batch, (entry_id, _) = self.batch, entry
         batch.cursor = entry_id.decode()
         batch.entries += 1
-        batch.kinds[""] += 1
+        _count(batch.kinds, "")
         batch.samples.append(Sample(received_at(entry_id), 1))
         rules = self.deployment.rules
         found = decode_removal(
@@ -265,7 +263,7 @@ class BatchBuilder:
             if status is not None and each.removes(status):
                 batch.removed[each.kind, each.id] = Removed(status, statuses.texts.get(each.id))
         if not batch.removed:
-            batch.duplicates[""] += 1
+            _count(batch.duplicates, "")
 
     def close(self) -> Batch:
         """Return the current batch, to be committed, and go on with the next one."""
@@ -285,13 +283,11 @@ class BatchBuilder:
 
     def _place(self, struct: type[Update]) -> _Place:
         """Where the fold reads and writes one kind's entities; looked up once, not per event."""
-        kind = self._kinds[struct]
-        statuses, fold = self.cache.of(kind), self._folds[kind]
+        kind = self.deployment.decoder.kinds[struct]
+        statuses, fold = self.cache.of(kind), self.deployment.folds[kind]
         begins = frozenset() if self._pessimistic else fold.initial
         after = self.batch.effects[kind].after
-        phases = self.deployment.rules.kinds[kind].phases
-        entered = self.batch.entered.setdefault(kind, dict.fromkeys(phases, 0))
-        return _Place(fold.apply, statuses.known, after, statuses.without, begins, kind, entered)
+        return _Place(fold.apply, statuses.known, after, statuses.without, begins, kind)
 
     def _unknown(
         self, updates: Sequence[Update | Rejection], allowed: int, current: Update
@@ -308,7 +304,7 @@ class BatchBuilder:
             if not isinstance(update, Rejection):
                 by_struct[type(update)][update.id] = update
         for struct, firsts in by_struct.items():
-            _, statuses, changed, without, begins, kind, _ = self._place(struct)
+            _, statuses, changed, without, begins, kind = self._place(struct)
             unknown[kind] = [
                 entity_id
                 for entity_id, first in firsts.items()
@@ -359,15 +355,19 @@ class BatchBuilder:
             )
         )
 
-    def _note(self, entries: Sequence[Entry], decoded: Sequence[Update | Rejection]) -> None:
-        """Note what entries tell besides what is folded."""
+    def _count_kinds(self, decoded: Sequence[Update | Rejection]) -> None:
+        kinds = self.deployment.decoder.kinds
         types = list(map(type, decoded))
         # Mostly they are of one kind, which is sooner seen than counted.
         alike = types.count(types[0]) == len(types)
         counts = {types[0]: len(types)} if alike else Counter(types)
         for each, count in counts.items():
-            self.batch.kinds[self._kinds.get(each, "")] += count
-        self.batch.samples += sampled(entries, decoded, self._kinds)
+            _count(self.batch.kinds, kinds.get(each, ""), count)
+
+
+def _count(counts: dict[str, int], name: str, number: int = 1) -> None:
+    """Count as a Counter does, whose making takes longer than a small batch has for it."""
+    counts[name] = counts.get(name, 0) + number
 
 
 def _forwarded(fields: Sequence[bytes], received: int) -> int:

@@ -168,7 +168,7 @@ def _totals(batch: Batch) -> list[str | int]:
     if batch.applied:
         totals += ("applied", batch.applied)
     if batch.duplicates:
-        totals += ("duplicates", batch.duplicates.total())
+        totals += ("duplicates", sum(batch.duplicates.values()))
     if batch.forwards:
         totals += ("forwarded", batch.forwarded)
     if batch.rejected:

@@ -10,17 +10,19 @@ else. Both ways use the same builder, and the same script.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, cast
 
 from redis.exceptions import ResponseError
 
 from status_tracker.cancellation import cancelled
 from status_tracker.decode import Entry, find_all
 from status_tracker.engine.batch import Batch, BatchBuilder
-from status_tracker.engine.reader import Read
+from status_tracker.engine.folding import Load, folded
+from status_tracker.engine.samples import sampled
 from status_tracker.engine.tally import Tally
 from status_tracker.lua.commit import CursorMovedError, StatusChangedError
+from status_tracker.models import Rejection
 
 BLOCK = 1000
 """Milliseconds that a read waits for entries."""
@@ -47,6 +49,10 @@ LARGEST = 128 * 1024
 
 MOST_REJECTED = 10
 """Entries of one read that may be rejected; more, and the partition goes on by itself."""
+
+
+Found = tuple["Member", list[Entry]]
+"""A partition, and what a read brought it."""
 
 
 class RefusedTogetherError(Exception):
@@ -80,13 +86,13 @@ class Member:
         self,
         builder: BatchBuilder,
         *,
-        fold: Callable[[Read], Awaitable[None]],
+        load: Load,
         written: Callable[[Batch], None],
         dropped: Callable[[int], None],
         at_rest: Callable[[], None],
     ) -> None:
         self.builder = builder
-        self.fold = fold
+        self.load = load
         self.written = written
         self.dropped = dropped
         self.at_rest = at_rest
@@ -94,30 +100,32 @@ class Member:
         """Whether no read was with it yet."""
         self.is_odd: bool = False
         """Whether its keys are to be looked at once it has left."""
+        self.has_left: bool = False
+        """Whether its own loop goes on with it, or nobody does."""
         self._left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Between reading and commit nobody else may touch the builder.
         self._is_held = False
         self.is_leaving: bool = False
         """Whether it is to leave once nothing of it is in hand."""
 
-    @property
-    def has_left(self) -> bool:
-        """Whether its own loop goes on with it, or nobody does."""
-        return self._left.done()
-
     async def until_it_leaves(self) -> None:
         """Wait; raises what went wrong."""
-        await self._left
+        try:
+            await self._left
+        finally:
+            self.has_left = True  # also when whoever waits is cancelled
 
     def leave(self) -> None:
         """Leave, as soon as the entries in hand are committed."""
         self.is_leaving = True
         if not self._is_held and not self.has_left:
+            self.has_left = True
             self._left.set_result(None)
 
     def fail(self, error: BaseException) -> None:
         """Leave at once, with what is in hand dropped."""
         if not self.has_left:
+            self.has_left = True
             self._left.set_exception(error)
 
     def hold(self) -> None:
@@ -212,14 +220,16 @@ class Common:
             # Who left meanwhile is somewhere else by now, be it that it joined again.
             await self._handle([(members[n], some) for n, some in found if not members[n].has_left])
 
-    async def _handle(self, found: Sequence[tuple[Member, list[Entry]]]) -> None:
-        """Fold what came, and commit it."""
-        for member, _ in found:
+    async def _handle(self, found: Sequence[Found]) -> None:
+        """Fold what came, and commit it: together, as far as it goes by the same rules."""
+        alike: dict[int, list[Found]] = {}
+        for member, entries in found:
             member.hold()
+            alike.setdefault(id(member.builder.deployment), []).append((member, entries))
         try:
-            for member, entries in found:
-                await self._fold(member, entries)
-            await self._commit([member for member, _ in found if not member.has_left])
+            for some in alike.values():
+                await self._fold(self._little(some))
+                await self._commit([member for member, _ in some if not member.has_left])
         except Exception as error:
             for member, _ in found:
                 member.fail(error)  # before it may leave as if all were well
@@ -279,39 +289,61 @@ class Common:
             self._is_interrupted = True
             self._waiting.cancel()
 
-    async def _fold(self, member: Member, entries: list[Entry]) -> None:
-        """Fold what a partition got, or have it leave: before that, or with its batch in hand."""
-        values, size, removes = find_all(entries)
+    def _little(self, found: Sequence[Found]) -> Sequence[Found]:
+        """Return those who got little; the others leave."""
         largest = min(LARGEST, self._batch_bytes // max(len(self._members), 1))
-        if len(entries) >= self._most or size > largest or removes:
-            member.leave()
-        else:
-            await member.fold(Read(entries, values, size, removes=False, more=False))
+        _, size, removes = find_all([entry for _, entries in found for entry in entries])
+        if not removes and size <= largest and max(len(each) for _, each in found) < self._most:
+            return found
+        little = []
+        for member, entries in found:
+            _, size, removes = find_all(entries)
+            if removes or size > largest or len(entries) >= self._most:
+                member.leave()
+                member.release()
+            else:
+                little.append((member, entries))
+        return little
+
+    async def _fold(self, found: Sequence[Found]) -> None:
+        """Fold what partitions got; who is to leave does so, with its batch in hand."""
+        if not found:
+            return
+        first = found[0][0].builder
+        decoder = first.deployment.decoder
+        entries = [entry for _, some in found for entry in some]
+        decoded = decoder.decode_all(cast("Sequence[bytes | Rejection]", find_all(entries).values))
+        # Of all partitions together: a batch of one entry has no need of four samples.
+        first.batch.samples += sampled(entries, decoded, decoder.kinds)
+        begin = 0
+        for member, some in found:
+            end = begin + len(some)
+            await folded(member.builder.apply(some, decoded[begin:end]), member.load)
+            begin = end
             batch = member.builder.batch
             if batch.forwards or len(batch.rejected) > MOST_REJECTED:
                 member.leave()
-        if member.is_leaving:
-            member.release()
+            if member.is_leaving:
+                member.release()
 
-    async def _commit(self, held: Sequence[Member]) -> None:
-        """Commit the batches of partitions together, as far as they go by the same rules."""
-        by_revision: dict[int, list[Member]] = {}
-        for member in held:
-            by_revision.setdefault(member.builder.batch.revision, []).append(member)
-        for members in by_revision.values():
-            batches = [each.builder.close() for each in members]
-            began = time.monotonic()
-            try:
-                dropped = await self._store.commit(batches)
-            except (StatusChangedError, CursorMovedError, ResponseError) as error:
-                _refused(members, error)
-                continue
-            self._tally.took(time.monotonic() - began, sum(each.entries for each in batches))
-            for member, batch in zip(members, batches, strict=True):
-                member.builder.committed(batch)
-                member.written(batch)
-            if dropped:
-                members[0].dropped(dropped)
+    async def _commit(self, members: Sequence[Member]) -> None:
+        """Commit the batches of partitions together."""
+        if not members:
+            return
+        batches = [each.builder.close() for each in members]
+        began = time.monotonic()
+        try:
+            dropped = await self._store.commit(batches)
+        except (StatusChangedError, CursorMovedError, ResponseError) as error:
+            _refused(members, error)
+            return
+        self._tally.took(time.monotonic() - began, sum([each.entries for each in batches]))
+        self._tally.committed(batches)
+        for member, batch in zip(members, batches, strict=True):
+            member.builder.committed(batch)
+            member.written(batch)
+        if dropped:
+            members[0].dropped(dropped)
 
     async def _look(self, members: Mapping[int, Member]) -> None:
         """Have those leave whose keys were flushed, restored or taken over."""

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from status_tracker.engine.statuses import Effects
-from status_tracker.models import Change
+from status_tracker.models import Change, Status
 from status_tracker.rules import Rules
 from status_tracker.units import Milliseconds
 
@@ -88,6 +88,8 @@ class Heard:
     ) -> dict[str, list[str]]:
         """Return, by kind, those of a batch's entities that are marked, or may be."""
         self.is_unsure = True
+        if self.marks is not None and not any(self.marks.values()):
+            return {}
         kinds: Mapping[str, set[str] | None] = dict.fromkeys(self._limits)
         if self.marks is not None:
             kinds = {kind: marked for kind, marked in self.marks.items() if marked}
@@ -115,47 +117,59 @@ class Heard:
         self.is_unsure = False
         came = int(cursor.partition("-")[0])
         known_by = max(came - self._late_by, self.horizon)
-        for kind, limits in self._limits.items():
-            if kind not in effects or not effects[kind].after:
-                continue
-            after, late, again = effects[kind].after, self.late[kind], self.again[kind]
-            were: set[str] = late.keys() & after.keys() if late else set()
-            found = {
-                entity_id
-                for entity_id, status in after.items()
-                if status.updated_at < known_by and status.phase in limits
-            }
-            for entity_id in were - found:
-                del late[entity_id]
-            # Who ended before anybody looked need not be looked at: there may be very many.
-            if again:
-                again -= {each for each in again & after.keys() if after[each].phase not in limits}
-            awaited = self.awaited[kind] & after.keys()
-            if awaited:
-                self._end(kind, (each for each in awaited if after[each].phase not in limits))
-            if found:
-                late |= dict.fromkeys(found, came)
-                # Who was late before is looked at anyway, unless another limit holds now.
-                again |= found - were
-            # By one batch, an entity may enter a phase long ago, and be heard of just now.
-            again.update(
-                each.id
-                for each in changes
-                if each.kind == kind
-                and (each.id in found or (each.updated_at < self.horizon and each.phase in limits))
-            )
+        entered = [change for change in changes if change.updated_at < known_by]
+        for kind, own in effects.items():
+            if kind in self._limits:
+                self._update(kind, own.after, entered, came, known_by)
         for kind, entity_id in removed:
             self.late[kind].pop(entity_id, None)
             self.again[kind].discard(entity_id)
             self._end(kind, {entity_id} & self.awaited[kind])
-        if self.cleared is not None:
-            for kind, ids in marked.items():
+        for kind, ids in marked.items():
+            if self.cleared is not None:
                 self.cleared[kind].update(ids)
-        if self.marks is not None:
-            for kind, ids in marked.items():
+            if self.marks is not None:
                 self.marks.get(kind, set()).difference_update(ids)
                 self.doubted[kind].difference_update(ids)
                 self.again[kind].update(ids)
+
+    def _update(
+        self,
+        kind: str,
+        after: Mapping[str, Status],
+        entered: Iterable[Change],
+        came: int,
+        known_by: float,
+    ) -> None:
+        """Take in the statuses of one kind, and who entered a phase before `known_by`."""
+        limits, late, again = self._limits[kind], self.late[kind], self.again[kind]
+        found = {
+            entity_id
+            for entity_id, status in after.items()
+            if status.updated_at < known_by and status.phase in limits
+        }
+        if not (found or entered or late or again or self.awaited[kind]):
+            return
+        were: set[str] = late.keys() & after.keys() if late else set()
+        for entity_id in were - found:
+            del late[entity_id]
+        # Who ended before anybody looked need not be looked at: there may be very many.
+        if again:
+            again -= {each for each in again & after.keys() if after[each].phase not in limits}
+        if awaited := self.awaited[kind] & after.keys():
+            self._end(kind, (each for each in awaited if after[each].phase not in limits))
+        if found:
+            late |= dict.fromkeys(found, came)
+            # Who was late before is looked at anyway, unless another limit holds now.
+            again |= found - were
+        if entered:
+            # By one batch, an entity may enter a phase long ago, and be heard of just now.
+            again |= {
+                each.id
+                for each in entered
+                if each.kind == kind
+                and (each.id in found or (each.updated_at < self.horizon and each.phase in limits))
+            }
 
     def _end(self, kind: str, ids: Iterable[str]) -> None:
         """Note that entities need not be looked at, for whom that was meant."""

@@ -20,9 +20,14 @@ class Notice:
         """Count what came."""
         self._counts.update(names)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether something came, and it is time to say so."""
+        return bool(self._counts) and time.monotonic() >= self._next
+
     def take(self) -> Counter[str]:
         """Return the counts since the last time where it is time to say so; else none."""
-        if not self._counts or time.monotonic() < self._next:
+        if not self.is_due:
             return Counter()
         self._next = time.monotonic() + self._every
         counts, self._counts = self._counts, Counter()

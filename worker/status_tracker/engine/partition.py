@@ -6,7 +6,7 @@ here as soon as there is.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from status_tracker.connection.client import UNAVAILABLE
 from status_tracker.engine.backoff import Backoff
 from status_tracker.engine.batch import Batch, BatchBuilder, Wanted
 from status_tracker.engine.common import Common, Member, RefusedTogetherError
+from status_tracker.engine.folding import folded
 from status_tracker.engine.heard import Heard
 from status_tracker.engine.limits import Limits
 from status_tracker.engine.partition_log import PartitionLog
@@ -203,7 +204,7 @@ class Partition:
         """Take the common way until something is rare or large."""
         member = self._member = Member(
             self._builder,
-            fold=self._fold,
+            load=self._load,
             written=self._written,
             dropped=self._log.dropped,
             at_rest=self._at_rest,
@@ -305,6 +306,7 @@ class Partition:
         took = time.monotonic() - began
         self._limits.commit_took(took)
         self._tally.took(took, batch.entries)
+        self._tally.committed([batch])
         self._written(batch)
         if dropped:
             self._log.dropped(dropped)
@@ -313,7 +315,6 @@ class Partition:
     def _written(self, batch: Batch) -> None:
         """Note what a commit did, on either way."""
         self._conflicts = 0
-        self._tally.committed(batch)
         self._backoff.succeeded(self._name)
         self._log.rejected(batch.rejected)
         if self._member is not None and _is_ahead(batch.cursor):
@@ -368,17 +369,6 @@ class Partition:
         self._builder.restart(attached.cursor, deployment, has_marks=has_marks)
         self._size = 0
         self._log.attached(attached)
-
-
-async def folded(
-    folding: Generator[Wanted, Mapping[str, Statuses], None],
-    load: Callable[[Wanted], Awaitable[Mapping[str, Statuses]]],
-) -> None:
-    """Drive a fold to its end, and load the statuses that it asks for."""
-    with suppress(StopIteration):
-        wanted = next(folding)
-        while True:
-            wanted = folding.send(await load(wanted))
 
 
 def _is_ahead(cursor: str) -> bool:

@@ -109,8 +109,8 @@ class PartitionLog:
         self._say_dropped()
 
     def _say_rejected(self) -> None:
-        counts = self._rejected.take()
-        if counts:
+        if self._rejected.is_due:
+            counts = self._rejected.take()
             log.warning(
                 "%s: %d entries rejected (%s), for example %s; they are kept in %s",
                 self._name,

@@ -74,7 +74,8 @@ class StatusCache:
     def forget_missing(self) -> None:
         """Forget who has no status: others may give an entity one at any time."""
         for statuses in self._kinds.values():
-            statuses.without = {}
+            if statuses.without:
+                statuses.without = {}
 
     def add(self, loaded: Mapping[str, Statuses]) -> None:
         """Take in statuses that were loaded."""
@@ -113,7 +114,9 @@ class StatusCache:
 
         What the current batch changed, it is to compare with what it was.
         """
-        excess = sum(statuses.size for statuses in self._kinds.values()) - self._size
+        excess = -self._size
+        for statuses in self._kinds.values():
+            excess += statuses.size
         for kind, effects in committed.items():
             statuses = self._kinds[kind]
             known, terminal = statuses.known, self._lifecycles[kind].terminal
@@ -125,15 +128,16 @@ class StatusCache:
                 ended.update(islice(known, len(known) - self._capacity))
             if excess > 0:
                 ended.update(_oldest(statuses, excess))
+            if not ended:
+                continue
             if kind in current:
                 ended -= current[kind].after.keys()
-            size = statuses.size if ended else 0
+            size = statuses.size
             for entity_id in ended:
                 statuses.message_bytes -= _messages([known.pop(entity_id)])
                 if entity_id in statuses.texts:
                     statuses.message_bytes -= getsizeof(statuses.texts.pop(entity_id))
-            if ended:
-                excess -= size - statuses.size
+            excess -= size - statuses.size
 
 
 def _oldest(statuses: Statuses, excess: int) -> Iterable[str]:
@@ -147,7 +151,8 @@ def _oldest(statuses: Statuses, excess: int) -> Iterable[str]:
 
 def _messages(statuses: Iterable[Status | None]) -> int:
     """Return how many bytes of memory the messages of statuses take."""
-    return _sizes([each.error_message for each in statuses if each and each.error_message])
+    messages = [each.error_message for each in statuses if each and each.error_message]
+    return _sizes(messages) if messages else 0
 
 
 def _sizes(texts: Iterable[str]) -> int:

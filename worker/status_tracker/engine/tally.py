@@ -3,8 +3,8 @@
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, repeat
 from typing import NamedTuple
 
 from status_tracker.engine.batch import Batch
@@ -102,31 +102,25 @@ class Tally:
     def _ended_as(self, outcome: str) -> int:
         return sum(count for each, count in self.entries.items() if each.outcome == outcome)
 
-    def committed(self, batch: Batch) -> None:
-        """Count what a batch did."""
-        # A small commit has 64 of these: what nothing came of costs nothing.
-        if batch.duplicates or batch.forwards or batch.rejected:
-            self.entries.update(ended(batch))
-        else:
-            for kind, count in batch.kinds.items():
-                self.entries[Ended(kind, "applied")] += count
-        for kind, phases in batch.entered.items():
-            for phase, count in phases.items():
-                if count:
-                    self.changes[kind, phase] += count
-        if batch.retries:
-            self.retries.update(batch.retries)
-        if batch.removed:
-            self.removed.update(kind for kind, _ in batch.removed)
+    def committed(self, batches: Sequence[Batch]) -> None:
+        """Count what the batches of one commit did."""
+        for each, count in ended(batches).items():
+            self.entries[each] += count
+        for batch in batches:
+            for change in batch.changes:
+                self.changes[change.kind, change.phase] += 1
+            for kind, count in batch.retries.items():
+                self.retries[kind] += count
+            for kind, _ in batch.removed:
+                self.removed[kind] += 1
         now = time.time() * 1000 + self.server_ahead
-        for each in batch.samples:
-            self.latency.observe(max(now - each.received, 0) / 1000, each.stands_for)
-            if each.updated_at is not None:
-                if each.kind not in self.clocks:
-                    self.clocks[each.kind] = Histogram(CLOCKS)
-                self.clocks[each.kind].observe(
-                    (each.updated_at - each.received) / 1000, each.stands_for
-                )
+        for sample in chain.from_iterable([each.samples for each in batches]):
+            self.latency.observe(max(now - sample.received, 0) / 1000, sample.stands_for)
+            if sample.updated_at is not None:
+                if sample.kind not in self.clocks:
+                    self.clocks[sample.kind] = Histogram(CLOCKS)
+                ahead = sample.updated_at - sample.received
+                self.clocks[sample.kind].observe(ahead / 1000, sample.stands_for)
 
     def took(self, seconds: float, entries: int) -> None:
         """Count a commit."""
@@ -134,17 +128,25 @@ class Tally:
         self.sizes.observe(entries)
 
 
-def ended(batch: Batch) -> Counter[Ended]:
-    """Return as what the entries of a batch ended."""
-    others: Counter[Ended] = Counter()
+def ended(batches: Iterable[Batch]) -> dict[Ended, int]:
+    """Return as what the entries of batches ended, and how many of them."""
+    found: dict[Ended, int] = {}
+    applied: dict[str, int] = {}
+    for batch in batches:
+        for kind, count in batch.kinds.items():
+            applied[kind] = applied.get(kind, 0) + count
+        if batch.duplicates or batch.forwards or batch.rejected:
+            for each in _others(batch):
+                found[each] = found.get(each, 0) + 1
+                applied[each.kind] -= 1
+    return found | {Ended(kind, "applied"): count for kind, count in applied.items() if count}
+
+
+def _others(batch: Batch) -> Iterator[Ended]:
+    """Yield as what the entries of a batch ended that were not applied."""
     for kind, count in batch.duplicates.items():
-        others[Ended(kind, "duplicate")] += count
+        yield from repeat(Ended(kind, "duplicate"), count)
     for forward in chain.from_iterable(batch.forwards.values()):
-        others[Ended(forward.kind, "forwarded")] += 1
+        yield Ended(forward.kind, "forwarded")
     for entry in batch.rejected:
-        others[Ended(entry.kind, "rejected", entry.reason)] += 1
-    applied = Counter(batch.kinds)
-    for each, count in others.items():
-        applied[each.kind] -= count
-    others.update({Ended(kind, "applied"): count for kind, count in applied.items() if count})
-    return others
+        yield Ended(entry.kind, "rejected", entry.reason)

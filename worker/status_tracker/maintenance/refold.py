@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from status_tracker.connection.client import Client
 from status_tracker.decode import Entry, find_all
 from status_tracker.engine.batch import Batch, BatchBuilder, Wanted
-from status_tracker.engine.partition import folded
+from status_tracker.engine.folding import folded
 from status_tracker.engine.reader import Read, pieces
 from status_tracker.engine.statuses import StatusCache, Statuses
 from status_tracker.engine.store import decode_status

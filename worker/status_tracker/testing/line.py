@@ -2,7 +2,8 @@
 
 from status_tracker.decode import find_all
 from status_tracker.engine.batch import Batch, BatchBuilder
-from status_tracker.engine.partition import PartitionKeyspace, folded
+from status_tracker.engine.folding import folded
+from status_tracker.engine.partition import PartitionKeyspace
 from status_tracker.engine.reader import Read, pieces
 from status_tracker.keys import PartitionKeys
 from status_tracker.lua.attach import Attached
