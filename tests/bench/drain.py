@@ -1,5 +1,6 @@
 """How fast a backlog is drained, and for how much CPU, beside the loop by hand at each shape."""
 
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +14,6 @@ from tests.bench.processes import Plan, connect, interleaved, serve, server_cpu,
 from tests.bench.report import Figure, Report, compared
 from tests.bench.workload import (
     KEYS,
-    LAST_DAY,
     OWN,
     STEPS,
     Task,
@@ -58,13 +58,14 @@ class Backlog:
         self.client = connect(url)
         self.workload = workload
         self.client.flushdb()
+        self._began = int(time.time() * 1000)
         streams = workload.streams()
         add(self.client, streams, workload.updates())
         # To restore them takes a moment, whatever their length.
         dumps = {key: self.client.dump(key) for key in streams}
         self._dumps = {key: dump for key, dump in dumps.items() if dump}
         if workload.stored:
-            store(self.client, workload)
+            store(self.client, workload, self._began)
 
     def drain(self, name: str) -> Drain:
         """Let one of our loops drain it, and look whether it did."""
@@ -85,7 +86,7 @@ class Backlog:
             self._take_back()
         else:
             self.client.flushdb()
-            store(self.client, self.workload)
+            store(self.client, self.workload, self._began)
         for key, dump in self._dumps.items():
             self.client.restore(key, 0, dump)
 
@@ -104,9 +105,9 @@ class Backlog:
         _count(self.client, self.workload)
 
 
-def store(client: redis.Redis, workload: Workload) -> None:
-    """Write what the tracker would have left before the backlog."""
-    for some in pieces(workload.tasks_before()):
+def store(client: redis.Redis, workload: Workload, at: int) -> None:
+    """Write what the tracker would have left before the backlog, which begins at a time."""
+    for some in pieces(workload.tasks_before(at)):
         write(client, some)
     _count(client, workload)
 
@@ -116,7 +117,7 @@ def write(client: redis.Redis, tasks: Sequence[Task]) -> None:
     client.mset({status_key(task.id): task.document for task in tasks})
     entered: dict[str, dict[str, int]] = defaultdict(dict)
     for task in tasks:
-        entered[task.phase][task.id] = LAST_DAY
+        entered[task.phase][task.id] = task.at
     for phase, ids in entered.items():
         client.zadd(OWN.phase("task", phase), ids)
 

@@ -37,6 +37,8 @@ class Task(Struct, frozen=True, gc=False):
     id: str
     phase: str
     document: bytes = b""
+    at: int = LAST_DAY
+    """When it entered its phase."""
 
 
 class Workload(Struct, frozen=True):
@@ -78,12 +80,12 @@ class Workload(Struct, frozen=True):
         """Return the step at which each task stands that is under way before the first update."""
         return {task: step - 1 for task, step in self._take_off(random.Random(self.seed)) if step}
 
-    def tasks_before(self) -> Iterator[Task]:
-        """Yield what is in the store before the first update."""
+    def tasks_before(self, at: int) -> Iterator[Task]:
+        """Yield what is in the store before the first update: what is under way, since `at`."""
         for task, step in self.before().items():
-            yield Task(task, STEPS[step], _document(step))
+            yield Task(task, STEPS[step], _document(step, at), at)
         chance = random.Random("stored")
-        document = _document(len(STEPS) - 1)
+        document = _document(len(STEPS) - 1, LAST_DAY)
         for _ in range(self.stored):
             yield Task(_new_id(chance), STEPS[-1], document)
 
@@ -104,9 +106,9 @@ def spell(task: str, step: int, at: int, partitions: int) -> tuple[int, bytes]:
     return zlib.crc32(task.encode()) % partitions, msgspec.json.encode(update)
 
 
-def _document(step: int) -> bytes:
-    """Return a status as it is long after an update."""
-    return msgspec.json.encode({**_told(step), "retries": 0, "updatedAt": LAST_DAY})
+def _document(step: int, at: int) -> bytes:
+    """Return a status as an update leaves it."""
+    return msgspec.json.encode({**_told(step), "retries": 0, "updatedAt": at})
 
 
 def _told(step: int) -> dict[str, object]:

@@ -106,9 +106,12 @@ class Tally:
         """Count what the batches of one commit did."""
         for each, count in ended(batches).items():
             self.entries[each] += count
+        changes = [change for batch in batches for change in batch.changes]
+        for kind in {change.kind for change in changes}:
+            phases = [change.phase for change in changes if change.kind == kind]
+            for phase in set(phases):  # a few phases are sooner counted than many changes
+                self.changes[kind, phase] += phases.count(phase)
         for batch in batches:
-            for change in batch.changes:
-                self.changes[change.kind, change.phase] += 1
             for kind, count in batch.retries.items():
                 self.retries[kind] += count
             for kind, _ in batch.removed:
