@@ -100,32 +100,30 @@ class Member:
         """Whether no read was with it yet."""
         self.is_odd: bool = False
         """Whether its keys are to be looked at once it has left."""
-        self.has_left: bool = False
-        """Whether its own loop goes on with it, or nobody does."""
         self._left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Between reading and commit nobody else may touch the builder.
         self._is_held = False
         self.is_leaving: bool = False
         """Whether it is to leave once nothing of it is in hand."""
 
+    @property
+    def has_left(self) -> bool:
+        """Whether its own loop goes on with it, or nobody does."""
+        return self._left.done()
+
     async def until_it_leaves(self) -> None:
         """Wait; raises what went wrong."""
-        try:
-            await self._left
-        finally:
-            self.has_left = True  # also when whoever waits is cancelled
+        await self._left
 
     def leave(self) -> None:
         """Leave, as soon as the entries in hand are committed."""
         self.is_leaving = True
         if not self._is_held and not self.has_left:
-            self.has_left = True
             self._left.set_result(None)
 
     def fail(self, error: BaseException) -> None:
         """Leave at once, with what is in hand dropped."""
         if not self.has_left:
-            self.has_left = True
             self._left.set_exception(error)
 
     def hold(self) -> None:
