@@ -25,7 +25,7 @@ STEPS = ["pending", "waiting", *["running"] * 5, "completed"]
 
 DAY = 86_400_000
 LAST_DAY = (int(time.time() * 1000) // DAY - 1) * DAY
-"""The `updatedAt` of what was in the store before the first update: the rules let it stay."""
+"""The `updatedAt` of what was completed long before: the rules let it stay."""
 
 AT_ONCE = 5_000
 """Commands or entities that go to the server together."""

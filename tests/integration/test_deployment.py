@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from status_tracker.connection.client import Client as WorkerClient
 from status_tracker.connection.url import connect
+from status_tracker.engine.agreement import agree
 from status_tracker.errors import ConfigError
 from status_tracker.keys import Keys, Layout
 from status_tracker.metadata import (
@@ -199,3 +200,25 @@ async def test_a_server_that_will_not_do_is_refused(info: str, named: str) -> No
         async with asyncio.timeout(10):
             await ended.wait()
         old.close()
+
+
+async def test_a_worker_knows_one_object_until_something_changes(
+    client: WorkerClient, redis_client: Redis
+) -> None:
+    """Partitions that have the same one are committed together, so all are told of another one."""
+    await revise(client, await ensure(client), OTHER_RULES)
+    [first] = redis_client.hmget(META, ["rules:1"])
+    assert first is not None
+    redis_client.hdel(META, "rules:1")
+    told: list[None] = []
+    agreement = await agree(
+        client, "status", partitions=4, layout="single", rules=RULES, old_rules=RULES
+    )
+    agreement.call(lambda: told.append(None))
+    known = agreement.known
+    assert await agreement.current() is known
+    redis_client.hset(META, "rules:1", first)
+    restored = await agreement.current()
+    assert restored is not known
+    assert restored is await agreement.current()
+    assert (restored.revision, restored.rules, len(told)) == (known.revision, known.rules, 1)

@@ -39,7 +39,6 @@ class Folder:
         self.histories: dict[tuple[str, str], list[Status]] = {}
         self.corrupt: dict[tuple[str, str], Corrupt] = {}
         self._decoder = Decoder(rules)
-        self._kinds = {struct: kind for kind, struct in self._decoder.updates.items()}
         self._folds = {kind: Fold(kind, rules) for kind in rules.kinds}
 
     def apply(self, data: bytes | None, received: int) -> str:
@@ -52,7 +51,7 @@ class Folder:
         assert not isinstance(update, Removing)
         if isinstance(update, Rejection):
             return update.reason
-        entity = (self._kinds[type(update)], update.id)
+        entity = (self._decoder.kinds[type(update)], update.id)
         history = self.histories.get(entity)
         held = history[-1] if history else self.corrupt.get(entity)
         outcome = self._folds[entity[0]].apply(held, update, received)

@@ -3,29 +3,36 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
+import msgspec
 import pytest
 from redis.exceptions import ResponseError
 from status_tracker.decode import Entry
 from status_tracker.engine.backoff import Backoff
-from status_tracker.engine.batch import Batch
+from status_tracker.engine.batch import Batch, Wanted
 from status_tracker.engine.common import FEWEST_COUNT, LARGEST, MOST_REJECTED, Common
 from status_tracker.engine.limits import Limits
 from status_tracker.engine.partition import Partition
+from status_tracker.engine.statuses import Statuses
 from status_tracker.engine.tally import Tally
 from status_tracker.metadata import Deployment
 
 from tests.events import NOW, id_in, update
-from tests.line import builder, deployed
+from tests.line import RULES, builder, deployed
 from tests.unit.memory import MemoryCommonStore, MemoryStore, as_numbers, entry
 
 PARTITIONS = 3
+
+ASSETS_ONLY = msgspec.structs.replace(RULES, kinds={"asset": RULES.kinds["asset"]})
 
 
 class OwnReads(MemoryStore):
     """A partition's keys, which count how often its own loop looks at them."""
 
     own_reads = own_commits = attached = 0
+    loads: asyncio.Event | None = None
+    """Where there is one, statuses are loaded when it is set."""
 
     async def read(self, cursor: str, *, count: int, block: int | None) -> list[Entry]:
         """Read by itself; wait for an entry as the server does, as long as the test takes."""
@@ -40,6 +47,13 @@ class OwnReads(MemoryStore):
     async def peek(self, cursor: str, count: int) -> list[Entry]:
         """Be read by the common loop."""
         return await super().read(cursor, count=count, block=None)
+
+    async def load(self, wanted: Wanted) -> Mapping[str, Statuses]:
+        """Load statuses, as soon as the test wants it."""
+        self.loaded += [(kind, entity_id) for kind, ids in wanted.items() for entity_id in ids]
+        if self.loads is not None:
+            await self.loads.wait()
+        return await super().load(wanted)
 
     async def commit(self, batch: Batch) -> int:
         """Write a batch of its own loop."""
@@ -78,26 +92,23 @@ class Together(MemoryCommonStore):
 
 @asynccontextmanager
 async def running(
-    *, batch_entries: int = 1000, linger: int = 0
+    *, batch_entries: int = 1000, revised: int | None = None
 ) -> AsyncIterator[tuple[Together, list[Partition]]]:
-    """Run three partitions, all of which take the common way."""
+    """Run three partitions, all of which take the common way; one may go by other rules."""
     first = OwnReads()
     stores = [first, *(OwnReads(number, beside=first) for number in range(1, PARTITIONS))]
     together = Together(stores)
-    common = Common(
-        together, Tally(), linger=linger, batch_entries=batch_entries, batch_bytes=10**9
-    )
-    deployment = deployed(partitions=PARTITIONS)
-
-    async def agreed() -> Deployment:
-        return deployment
+    common = Common(together, Tally(), linger=0, batch_entries=batch_entries, batch_bytes=10**9)
+    deployments = [deployed(partitions=PARTITIONS)] * PARTITIONS
+    if revised is not None:
+        deployments[revised] = deployed(ASSETS_ONLY, revision=2, partitions=PARTITIONS)
 
     partitions = [
         Partition(
             store.number,
             store,
-            builder(deployment, number=store.number),
-            agreed,
+            builder(deployments[store.number], number=store.number),
+            partial(_agreed, deployments[store.number]),
             Tally(),
             backoff=Backoff("server", first_delay=0),
             limits=Limits(entries=batch_entries, size=10**9),
@@ -108,13 +119,17 @@ async def running(
         for store in stores
     ]
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        for partition in partitions:
-            group.create_task(partition.run())
+        for number, partition in enumerate(partitions):
+            group.create_task(partition.run(), name=f"run {number}")
         await until(lambda: together.read_of[-1:] == [{0, 1, 2}])
         yield together, partitions
         for partition in partitions:
             partition.stop()
     await common.close()
+
+
+async def _agreed(deployment: Deployment) -> Deployment:
+    return deployment
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -138,6 +153,36 @@ async def test_what_comes_together_is_committed_together() -> None:
         assert (together.commits, together.together) == (1, 1)
         assert sum(store.own_reads + store.own_commits for store in together.of) == 0
         assert len(together.of[0].statuses) == PARTITIONS
+
+
+async def test_who_goes_by_other_rules_is_committed_apart() -> None:
+    """An update is what the rules of its own partition make of it, also in the same read."""
+    async with running(revised=1) as (together, _):
+        for store in together.of:
+            store.add(first_of(store.number))
+        await until(lambda: all(store.totals["entries"] for store in together.of))
+        assert (together.commits, together.together) == (2, 1)
+        assert [store.totals["applied"] for store in together.of] == [1, 0, 1]
+        assert together.of[1].totals["rejected:invalid"] == 1
+
+
+@pytest.mark.parametrize("stops", [False, True])
+async def test_who_is_cancelled_in_the_middle_holds_up_nobody(*, stops: bool) -> None:
+    """Its lease is lost while another loads statuses: all but its own entries are written."""
+    async with running() as (together, partitions):
+        together.of[0].loads = asyncio.Event()
+        together.of[0].add(entry(update(id_in(0, PARTITIONS, "e"), "running", NOW), f"{NOW}-1"))
+        together.of[1].add(first_of(1))
+        together.of[2].add(first_of(2))
+        await until(lambda: together.of[0].loaded)
+        if stops:
+            partitions[1].stop()
+        [task] = [task for task in asyncio.all_tasks() if task.get_name() == "run 1"]
+        task.cancel()
+        together.of[0].loads.set()
+        await until(lambda: together.of[0].totals["entries"] and together.of[2].totals["entries"])
+        assert together.together == 1
+        assert not together.of[1].totals["entries"]
 
 
 @pytest.mark.parametrize("number", [0, 2])

@@ -306,18 +306,23 @@ SCENES_OF_TWO = DEPLOYMENTS.flatmap(
 def test_partitions_that_are_committed_together(
     both: tuple[Scene, ...], circumstances: Circumstances
 ) -> None:
-    """What goes wrong with one of them makes no difference to what is written of the others."""
+    """What goes wrong with one of them makes no difference to what is written of the others.
+
+    Nor to what is counted, unless a commit was not known to be one.
+    """
     rules, kinds = both[0].deployment.rules, both[0].deployment.kinds
     deployment = deployed(rules, partitions=PARTITIONS)
 
     async def agreed() -> Deployment:
         return deployment
 
+    tally = Tally()
+
     async def drain() -> list[Server]:
         arrivals, troubles, *_ = circumstances
         first = Server(both[0], arrivals, troubles)
         servers = [first, Server(both[1], arrivals[::-1], troubles, number=1, beside=first)]
-        owners = owners_of(servers, deployment, agreed, Tally(), circumstances)
+        owners = owners_of(servers, deployment, agreed, tally, circumstances)
         await until_drained(servers, owners)
         return servers
 
@@ -328,6 +333,11 @@ def test_partitions_that_are_committed_together(
             model.apply(number, each.id, each.data)
     for number, server in enumerate(servers):
         assert server.totals == model.totals[number]
+    if LOST_AFTER not in circumstances.troubles:
+        entries = sum(len(scene.stream) for scene in both)
+        assert tally.read == sum(tally.latency.counts) == entries
+        changes = Counter((each["kind"], each["phase"]) for each in model.changes)
+        assert (tally.changes, tally.retries) == (changes, retries(model.changes))
     # Those of one partition come before the other one's here, and in turns there.
     servers[0].changes.sort(key=home)
     model.changes.sort(key=home)

@@ -25,7 +25,7 @@ class Agreement:
         self._old = set(range(known.partitions))
 
     def call(self, changed: Callable[[], object]) -> None:
-        """Call a function whenever other rules are in force than before."""
+        """Call a function whenever something else is known than before."""
         self._changed = changed
 
     async def current(self) -> Deployment:
@@ -77,8 +77,7 @@ class Agreement:
         # same one the object stays, too: only partitions that share it are committed together.
         if found.revision >= before.revision and found.texts != before.texts:
             self.known = found
-            if found.rules != before.rules:
-                self._changed()
+            self._changed()
 
 
 async def agree(

@@ -1,6 +1,8 @@
 """From the entries of one read to what one commit writes. Pure: the work of every event is here.
 
 entries → decode → fold, which asks for the statuses it does not know → batch
+
+On the common way all partitions' entries are decoded in one go, and come here as updates.
 """
 
 import re
@@ -97,6 +99,7 @@ class Batch(Struct):
     retries: dict[str, int] = field(default_factory=dict)
     """By kind, how many changes counted a retry."""
     samples: list[Sample] = field(default_factory=list)
+    """A few entries that stand for all; on the common way, for those of the whole commit."""
     removed: dict[tuple[str, str], Removed] = field(default_factory=dict)
     """By kind and id, the entities that are taken away. Such a batch has nothing else."""
     marked: dict[str, list[str]] = field(default_factory=dict)

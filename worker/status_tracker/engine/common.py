@@ -22,7 +22,7 @@ from status_tracker.engine.folding import Load, folded
 from status_tracker.engine.samples import sampled
 from status_tracker.engine.tally import Tally
 from status_tracker.lua.commit import CursorMovedError, StatusChangedError
-from status_tracker.models import Rejection
+from status_tracker.models import Rejection, Update
 
 BLOCK = 1000
 """Milliseconds that a read waits for entries."""
@@ -53,6 +53,9 @@ MOST_REJECTED = 10
 
 Found = tuple["Member", list[Entry]]
 """A partition, and what a read brought it."""
+
+Decoded = tuple["Member", list[Entry], list[Update | Rejection]]
+"""The same with what the entries hold."""
 
 
 class RefusedTogetherError(Exception):
@@ -219,15 +222,18 @@ class Common:
             await self._handle([(members[n], some) for n, some in found if not members[n].has_left])
 
     async def _handle(self, found: Sequence[Found]) -> None:
-        """Fold what came, and commit it: together, as far as it goes by the same rules."""
+        """Fold what came, and commit it: together, as far as it goes by the same rules.
+
+        Those who share a deployment's object go by the same rules and have the same decoder.
+        """
         alike: dict[int, list[Found]] = {}
         for member, entries in found:
             member.hold()
             alike.setdefault(id(member.builder.deployment), []).append((member, entries))
         try:
             for some in alike.values():
-                await self._fold(self._little(some))
-                await self._commit([member for member, _ in some if not member.has_left])
+                if members := await self._fold(some):
+                    await self._commit(members)
         except Exception as error:
             for member, _ in found:
                 member.fail(error)  # before it may leave as if all were well
@@ -287,47 +293,53 @@ class Common:
             self._is_interrupted = True
             self._waiting.cancel()
 
-    def _little(self, found: Sequence[Found]) -> Sequence[Found]:
-        """Return those who got little; the others leave."""
-        largest = min(LARGEST, self._batch_bytes // max(len(self._members), 1))
-        _, size, removes = find_all([entry for _, entries in found for entry in entries])
-        if not removes and size <= largest and max(len(each) for _, each in found) < self._most:
-            return found
-        little = []
-        for member, entries in found:
-            _, size, removes = find_all(entries)
-            if removes or size > largest or len(entries) >= self._most:
-                member.leave()
-                member.release()
-            else:
-                little.append((member, entries))
-        return little
+    async def _fold(self, found: Sequence[Found]) -> list[Member]:
+        """Fold what partitions got; return those that are committed together.
 
-    async def _fold(self, found: Sequence[Found]) -> None:
-        """Fold what partitions got; who is to leave does so, with its batch in hand."""
+        The others leave: who got much before that, who is to leave with its batch in hand.
+        """
+        found, values = self._little(found)
         if not found:
-            return
-        first = found[0][0].builder
-        decoder = first.deployment.decoder
-        entries = [entry for _, some in found for entry in some]
-        decoded = decoder.decode_all(cast("Sequence[bytes | Rejection]", find_all(entries).values))
-        # Of all partitions together: a batch of one entry has no need of four samples.
-        first.batch.samples += sampled(entries, decoded, decoder.kinds)
+            return []
+        decoder = found[0][0].builder.deployment.decoder
+        decoded = decoder.decode_all(values)
+        together: list[Decoded] = []
         begin = 0
-        for member, some in found:
-            end = begin + len(some)
-            await folded(member.builder.apply(some, decoded[begin:end]), member.load)
-            begin = end
+        for member, entries in found:
+            updates = decoded[begin : begin + len(entries)]
+            begin += len(entries)
+            await folded(member.builder.apply(entries, updates), member.load)
             batch = member.builder.batch
             if batch.forwards or len(batch.rejected) > MOST_REJECTED:
                 member.leave()
             if member.is_leaving:
+                batch.samples += sampled(entries, updates, decoder.kinds)
                 member.release()
+            together.append((member, entries, updates))
+        together = [each for each in together if not each[0].has_left]
+        _sample(together, decoder.kinds)
+        return [member for member, _, _ in together]
+
+    def _little(
+        self, found: Sequence[Found]
+    ) -> tuple[Sequence[Found], Sequence[bytes | Rejection]]:
+        """Return those who got little, with the values of all their entries; the others leave."""
+        largest = min(LARGEST, self._batch_bytes // max(len(self._members), 1))
+        values, size, removes = find_all(_entries_of(found))
+        if removes or size > largest or max(len(each) for _, each in found) >= self._most:
+            little: list[Found] = []
+            for member, entries in found:
+                _, size, removes = find_all(entries)
+                if removes or size > largest or len(entries) >= self._most:
+                    member.leave()
+                    member.release()
+                else:
+                    little.append((member, entries))
+            found, values = little, find_all(_entries_of(little)).values
+        return found, cast("Sequence[bytes | Rejection]", values)
 
     async def _commit(self, members: Sequence[Member]) -> None:
         """Commit the batches of partitions together."""
-        if not members:
-            return
         batches = [each.builder.close() for each in members]
         began = time.monotonic()
         try:
@@ -357,6 +369,18 @@ class Common:
         for number in await self._store.glance(expected, thorough):
             members[number].is_odd = True
             members[number].leave()
+
+
+def _entries_of(found: Sequence[Found]) -> list[Entry]:
+    return [entry for _, entries in found for entry in entries]
+
+
+def _sample(together: Sequence[Decoded], kinds: Mapping[type[Update], str]) -> None:
+    """Have the first one's batch count a few entries for all: one of each would cost too much."""
+    if together:
+        entries = [entry for _, some, _ in together for entry in some]
+        updates = [update for _, _, some in together for update in some]
+        together[0][0].builder.batch.samples += sampled(entries, updates, kinds)
 
 
 def _refused(members: Sequence[Member], error: Exception) -> None:

@@ -109,7 +109,7 @@ class PartitionLog:
         self._say_dropped()
 
     def _say_rejected(self) -> None:
-        if self._rejected.is_due:
+        if self._rejected.is_due:  # asked at each commit
             counts = self._rejected.take()
             log.warning(
                 "%s: %d entries rejected (%s), for example %s; they are kept in %s",

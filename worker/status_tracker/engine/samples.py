@@ -7,7 +7,7 @@ from status_tracker.decode import Entry
 from status_tracker.models import Rejection, Update
 
 SAMPLES = 4
-"""Of one read. Entries come in the order of their time, so a few, evenly spread, stand for all."""
+"""Of one read at most. A few, evenly spread, stand for all."""
 
 
 class Sample(NamedTuple):
@@ -28,9 +28,12 @@ def sampled(
 ) -> Iterator[Sample]:
     """Yield entries of one read that stand for all of them."""
     step = -(-len(entries) // SAMPLES)
-    for place in range(0, len(entries), step):
+    # Not the same place in every read, where the same partition's entry may always stand.
+    moved = received_at(entries[0][0])
+    for begin in range(0, len(entries), step):
+        stands_for = min(step, len(entries) - begin)
+        place = begin + moved % stands_for
         received, update = received_at(entries[place][0]), decoded[place]
-        stands_for = min(step, len(entries) - place)
         if isinstance(update, Rejection):
             yield Sample(received, stands_for)
         else:

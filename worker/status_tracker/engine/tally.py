@@ -1,10 +1,10 @@
-"""What one worker counts of its work: once a batch, and never once an event."""
+"""What one worker counts of its work: once a commit, from what its batches tell."""
 
 import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, repeat
+from itertools import chain
 from typing import NamedTuple
 
 from status_tracker.engine.batch import Batch
@@ -139,17 +139,17 @@ def ended(batches: Iterable[Batch]) -> dict[Ended, int]:
         for kind, count in batch.kinds.items():
             applied[kind] = applied.get(kind, 0) + count
         if batch.duplicates or batch.forwards or batch.rejected:
-            for each in _others(batch):
-                found[each] = found.get(each, 0) + 1
-                applied[each.kind] -= 1
+            for each, count in _others(batch):
+                found[each] = found.get(each, 0) + count
+                applied[each.kind] -= count
     return found | {Ended(kind, "applied"): count for kind, count in applied.items() if count}
 
 
-def _others(batch: Batch) -> Iterator[Ended]:
-    """Yield as what the entries of a batch ended that were not applied."""
+def _others(batch: Batch) -> Iterator[tuple[Ended, int]]:
+    """Yield as what entries of a batch ended that were not applied, and how many of them."""
     for kind, count in batch.duplicates.items():
-        yield from repeat(Ended(kind, "duplicate"), count)
+        yield Ended(kind, "duplicate"), count
     for forward in chain.from_iterable(batch.forwards.values()):
-        yield Ended(forward.kind, "forwarded")
+        yield Ended(forward.kind, "forwarded"), 1
     for entry in batch.rejected:
-        yield Ended(entry.kind, "rejected", entry.reason)
+        yield Ended(entry.kind, "rejected", entry.reason), 1
