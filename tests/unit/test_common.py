@@ -15,7 +15,7 @@ from status_tracker.engine.common import FEWEST_COUNT, LARGEST, MOST_REJECTED, C
 from status_tracker.engine.limits import Limits
 from status_tracker.engine.partition import Partition
 from status_tracker.engine.statuses import Statuses
-from status_tracker.engine.tally import Tally
+from status_tracker.engine.tally import Ended, Tally
 from status_tracker.metadata import Deployment
 
 from tests.events import NOW, id_in, update
@@ -67,6 +67,8 @@ class Together(MemoryCommonStore):
     def __init__(self, stores: list[OwnReads]) -> None:
         super().__init__(*stores)
         self.of = stores
+        self.tally = Tally()
+        """What the common way counts."""
         self.read_of: list[set[int]] = []
         self.error: Exception | None = None
         """What the next read fails with."""
@@ -98,7 +100,9 @@ async def running(
     first = OwnReads()
     stores = [first, *(OwnReads(number, beside=first) for number in range(1, PARTITIONS))]
     together = Together(stores)
-    common = Common(together, Tally(), linger=0, batch_entries=batch_entries, batch_bytes=10**9)
+    common = Common(
+        together, together.tally, linger=0, batch_entries=batch_entries, batch_bytes=10**9
+    )
     deployments = [deployed(partitions=PARTITIONS)] * PARTITIONS
     if revised is not None:
         deployments[revised] = deployed(ASSETS_ONLY, revision=2, partitions=PARTITIONS)
@@ -153,6 +157,8 @@ async def test_what_comes_together_is_committed_together() -> None:
         assert (together.commits, together.together) == (1, 1)
         assert sum(store.own_reads + store.own_commits for store in together.of) == 0
         assert len(together.of[0].statuses) == PARTITIONS
+        assert together.tally.entries == {Ended("task", "applied"): PARTITIONS}
+        assert sum(together.tally.latency.counts) == PARTITIONS
 
 
 async def test_who_goes_by_other_rules_is_committed_apart() -> None:
