@@ -122,7 +122,7 @@ def worker(url: str, partitions: int, *, linger: str = "") -> list[str]:
 def interruptible() -> None:
     """Let SIGTERM be what Ctrl-C is, a KeyboardInterrupt, so that all that was started is ended."""
     logging.getLogger("status_tracker").setLevel(logging.ERROR)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def environment() -> dict[str, str]:
