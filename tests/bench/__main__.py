@@ -16,6 +16,7 @@ from tests.bench.report import (
     machine,
     of_bench,
     of_project,
+    of_rates,
     together,
 )
 from tests.servers import binaries
@@ -79,7 +80,7 @@ def main() -> None:
         results = measure(options)
     except KeyboardInterrupt:
         sys.exit("interrupted: nothing was written")
-    print(f"\n{of_bench(results)}\n{of_project(results)}")
+    print("", of_bench(results), of_rates(results), of_project(results), sep="\n")
     whole = options.scale == 1 and options.only == list(PARTS) and options.peers
     path = options.results or (RESULTS if whole and options.server is None else None)
     if path is not None:

@@ -36,7 +36,7 @@ from tests.bench.processes import (
     version,
     worker,
 )
-from tests.bench.report import Figure, Report, compared
+from tests.bench.report import Figure, Report, compared, rates_of
 from tests.bench.workload import Workload, add, status_key
 from tests.servers import binaries
 
@@ -223,20 +223,6 @@ def _idle(partitions: int, url: str, contender: Sequence[str], seconds: float) -
     ]
 
 
-def table(report: Report) -> str:
-    """Return the figures with one line for each contender and rate, ratios beside them."""
-    lines = [f"| {report.server} | worker's cores | server's cores | p50 | p99 |"]
-    lines.append("| --- | --- | --- | --- | --- |")
-    rows: dict[str, list[str]] = {}
-    for figure in report.figures:
-        what, _, _ = figure.what.partition(": ")
-        ratio = f" (**{figure.ratios[0]:.2f}**)" if figure.ratios else ""
-        unit = figure.unit if figure.unit != "cores" else ""
-        rows.setdefault(what, []).append(f"{figure.value:.3g} {unit}".rstrip() + ratio)
-    lines += [f"| {what} | {' | '.join(cells)} |" for what, cells in sorted(rows.items())]
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(
@@ -259,7 +245,7 @@ def main() -> None:
             rates=options.rates,
             beside=options.beside,
         )
-        print(f"\n{table(report)}\n", flush=True)
+        print("", *rates_of(report), "", sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,10 @@ from tests.bench.picture import Row, draw
 RESULTS = Path(__file__).with_name("results.json")
 README = Path(__file__).parents[2] / "README.md"
 OF_BENCH = Path(__file__).with_name("README.md")
-BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->\n"
+MEASURED, RATES = "measured", "rates"
+"""The marks between which tables stand."""
+
+_at_a_rate = re.compile(r"(?P<when>(?:[\d,]+/s|idle), \d+ partitions.*): (?P<of>.*)").fullmatch
 
 NOT_YET = "Not measured since the benchmarks were changed; `make bench` puts the figures here.\n"
 
@@ -91,8 +95,37 @@ def of_bench(results: Results) -> str:
     lines = [f"Measured on {results.machine}; medians of {results.rounds} rounds{_size(results)}."]
     for report in results.servers:
         lines += ["", f"| {report.server} | | tracker | beside | ratio |"]
-        lines += ["| --- | --- | --- | --- | --- |", *map(_line, report.figures)]
+        figures = [figure for figure in report.figures if not _at_a_rate(figure.what)]
+        lines += ["| --- | --- | --- | --- | --- |", *map(_line, figures)]
     return "\n".join(lines) + "\n"
+
+
+def of_rates(results: Results) -> str:
+    """Return the table of what it costs at each rate, which has its own marks there."""
+    tables = ["\n".join(rates_of(report)) for report in results.servers]
+    return "\n\n".join(tables) + "\n" if tables else NOT_YET
+
+
+def rates_of(report: Report) -> list[str]:
+    """Return one line for each rate, number of partitions and contender; ratios are in bold."""
+    found: dict[str, dict[str, Figure]] = {}
+    for figure in report.figures:
+        if match := _at_a_rate(figure.what):
+            found.setdefault(match["when"], {})[match["of"]] = figure
+    lines = [f"| {report.server} | the loop: process, server | worker | server | p50, p99 |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    for when, figures in found.items():
+        if "commands" in figures:
+            cells = ["", *(f"{figures[each].value:.3f}" for each in ("own", "server"))]
+            cells.append(quantity(figures["commands"].value, "commands/s"))
+        else:
+            own, server = figures["worker's cores"], figures["server's cores"]
+            cells = [f"{own.beside:.3f}, {server.beside:.3f}"]
+            cells += [f"{each.value:.3f} (**{each.ratios[0]:.2f}**)" for each in (own, server)]
+            p50, p99 = figures["p50"], figures["p99"]
+            cells.append(f"{p50.value:.1f}, {p99.value:.1f} ms (**{p50.ratios[0]:.1f}**)")
+        lines.append(f"| {when} | {' | '.join(cells)} |")
+    return lines
 
 
 def _size(results: Results) -> str:
@@ -134,15 +167,21 @@ def picture(results: Results) -> str:
     return draw([], NOT_YET)
 
 
-def quoted(readme: Path) -> str:
-    """Return what a README has between its marks."""
-    return readme.read_text().partition(BEGIN)[2].partition(END)[0]
+def quoted(readme: Path, mark: str = MEASURED) -> str:
+    """Return what a README has between two marks."""
+    begin, end = _marks(mark)
+    return readme.read_text().partition(begin)[2].partition(end)[0]
 
 
-def put(readme: Path, table: str) -> None:
-    """Put a table between a README's marks."""
-    before, mark, rest = readme.read_text().partition(BEGIN)
-    readme.write_text(before + mark + table + END + rest.partition(END)[2])
+def put(readme: Path, table: str, mark: str = MEASURED) -> None:
+    """Put a table between two marks of a README."""
+    begin, end = _marks(mark)
+    before, _, rest = readme.read_text().partition(begin)
+    readme.write_text(before + begin + table + end + rest.partition(end)[2])
+
+
+def _marks(mark: str) -> tuple[str, str]:
+    return f"<!-- {mark} -->\n", f"<!-- /{mark} -->\n"
 
 
 def load(path: Path) -> Results:
@@ -157,3 +196,4 @@ def leave(results: Results, path: Path) -> None:
     if path.resolve() == RESULTS.resolve():
         put(README, of_project(results))
         put(OF_BENCH, of_bench(results))
+        put(OF_BENCH, of_rates(results), RATES)

@@ -77,12 +77,34 @@ def test_tables_and_picture_show_what_was_measured(tmp_path: Path) -> None:
     assert "| start |  | 0.25 s |  |  |" in table
     assert "0.5 of the size" in table
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{report.BEGIN}old\n{report.END}after\n")
+    readme.write_text("before\n<!-- measured -->\nold\n<!-- /measured -->\nafter\n")
     report.put(readme, report.of_project(results))
     assert report.quoted(readme) == report.of_project(results)
     assert "1,500 | 0.50, 1.50 ms | order" in readme.read_text()
     assert (readme.read_text()[:7], readme.read_text()[-6:]) == ("before\n", "after\n")
     assert ">1,500<" in report.picture(results)
+
+
+def test_each_rate_is_a_line() -> None:
+    """With what the loop by hand takes, and the ratio to it; they are in no other table."""
+    costs = {"worker's cores": (0.05, 0.1), "server's cores": (0.06, 0.08), "p50": (4.5, 0.25)}
+    costs["p99"] = (8.75, 0.5)
+    when = "1,000/s, 4 partitions, linger 0ms"
+    results = Results("a machine", servers=[Report("Valkey 9.1.2")])
+    results.servers[0].figures = [
+        compared(f"{when}: {what}", "", [ours], "by event", [theirs])
+        for what, (ours, theirs) in costs.items()
+    ]
+    idle = {"commands": 9.25, "own": 0.002, "server": 0.0031}
+    results.servers[0].figures += [
+        Figure(f"idle, 4 partitions: {what}", "", value) for what, value in idle.items()
+    ]
+    *_, first, last = report.of_rates(results).splitlines()
+    assert first == (
+        f"| {when} | 0.100, 0.080 | 0.050 (**0.50**) | 0.060 (**0.75**) | 4.5, 8.8 ms (**18.0**) |"
+    )
+    assert last == "| idle, 4 partitions |  | 0.002 | 0.003 | 9.25 commands/s |"
+    assert "partitions" not in report.of_bench(results)
 
 
 def test_the_tracker_has_one_rate() -> None:
@@ -100,4 +122,5 @@ def test_the_readmes_quote_what_was_measured() -> None:
     results = report.load(RESULTS)
     assert report.quoted(README) == report.of_project(results)
     assert report.quoted(OF_BENCH) == report.of_bench(results)
+    assert report.quoted(OF_BENCH, report.RATES) == report.of_rates(results)
     assert RESULTS.with_suffix(".svg").read_text() == report.picture(results)
