@@ -1,7 +1,7 @@
 """The common way: all calm partitions of a worker, read by one command, committed in one step.
 
-    partition.py ──join──▶ wait a little → read all → fold each → commit together ──▶ partition.py
-                                                                   once anything is rare or large
+    partition.py ──join──▶ wait a little → read and decode all → fold each → commit together
+                 ◀──leave── once anything is rare or large
 
 Most updates go this way, and it is to cost little. It mends nothing: whatever is rare, large or
 wrong leaves it, and is handled by the partition's own loop (`partition.py`), which holds up nobody
