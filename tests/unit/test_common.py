@@ -32,7 +32,7 @@ class OwnReads(MemoryStore):
 
     own_reads = own_commits = attached = 0
     loads: asyncio.Event | None = None
-    """Where there is one, statuses are loaded when it is set."""
+    """Where there is one, statuses that were loaded come when it is set."""
 
     async def read(self, cursor: str, *, count: int, block: int | None) -> list[Entry]:
         """Read by itself; wait for an entry as the server does, as long as the test takes."""
@@ -49,11 +49,11 @@ class OwnReads(MemoryStore):
         return await super().read(cursor, count=count, block=None)
 
     async def load(self, wanted: Wanted) -> Mapping[str, Statuses]:
-        """Load statuses, as soon as the test wants it."""
-        self.loaded += [(kind, entity_id) for kind, ids in wanted.items() for entity_id in ids]
+        """Load statuses; return them as soon as the test wants it."""
+        found = await super().load(wanted)
         if self.loads is not None:
             await self.loads.wait()
-        return await super().load(wanted)
+        return found
 
     async def commit(self, batch: Batch) -> int:
         """Write a batch of its own loop."""

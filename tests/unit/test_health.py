@@ -9,7 +9,7 @@ from status_tracker.monitoring.fleet import (
     Totals,
     WorkerState,
 )
-from status_tracker.monitoring.health import MaxLag, report
+from status_tracker.monitoring.health import MaxLag, problems_of, report
 
 LEASE_TTL = 10
 WAY_OUT = "start that worker again, or delete its lease"
@@ -35,7 +35,7 @@ def problems(
     limit = None if max_lag is None else MaxLag.parse(max_lag)
     worker = WorkerState("one", heartbeat_age, [])
     fleet = FleetState(list(views), [worker], RejectedState(dropped, dropped), 1)
-    found = report(fleet, limit, lease_ttl=LEASE_TTL)
+    found = report(fleet, problems_of(fleet, limit, lease_ttl=LEASE_TTL))
     assert found.healthy is not bool(found.problems)
     return found.problems
 
@@ -151,9 +151,7 @@ def test_entries_that_were_lost() -> None:
     """Nothing can be done about them any more, but about the next ones: no problem, but a note."""
     views = [view(0), view(1), view(2)]
     lost = [msgspec.structs.replace(views[n], totals=Totals(lost=n * 1_000 + 1)) for n in (0, 2)]
-    found = report(
-        FleetState([lost[0], views[1], lost[1]], [], RejectedState(0, 0), 1), None, lease_ttl=1
-    )
+    found = report(FleetState([lost[0], views[1], lost[1]], [], RejectedState(0, 0), 1), [])
     way_out = "trim below the last-delivered ID of its group only"
     assert found.notes == [
         f"partition 0 has lost 1 entry, trimmed or deleted before it was read: {way_out}",
@@ -164,6 +162,6 @@ def test_entries_that_were_lost() -> None:
 def test_a_partition_that_goes_by_older_rules() -> None:
     """For some moments of every change that is right: no problem, but a note."""
     views = [msgspec.structs.replace(view(n), revision=n or None) for n in range(3)]
-    found = report(FleetState(views, [], RejectedState(0, 0), 2), None, lease_ttl=1)
+    found = report(FleetState(views, [], RejectedState(0, 0), 2), [])
     why = "its owner has not seen it yet, or cannot read it"
     assert found.notes == [f"partition 1 goes by revision 1 of the rules, and 2 is in force: {why}"]

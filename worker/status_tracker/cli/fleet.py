@@ -20,7 +20,7 @@ from status_tracker.cli.options import json_option
 from status_tracker.errors import EXIT_UNAVAILABLE, ConfigError, UnavailableError
 from status_tracker.metadata import read_deployment
 from status_tracker.monitoring.fleet import PartitionState, WorkerState, read_fleet
-from status_tracker.monitoring.health import MaxLag, Report, report
+from status_tracker.monitoring.health import MaxLag, Report, problems_of, report
 from status_tracker.settings import Settings
 from status_tracker.signals import StopSignals, stop_signals
 from status_tracker.text import escaped
@@ -76,7 +76,7 @@ async def _look(settings: Settings, max_lag: MaxLag | None) -> Report:
     """Look once, on a connection of its own: the next look finds what moved in between."""
     async with connected(settings) as client:
         found = await read_fleet(client, await read_deployment(client, settings.prefix))
-        return report(found, max_lag, lease_ttl=settings.lease_ttl / 1000)
+        return report(found, problems_of(found, max_lag, lease_ttl=settings.lease_ttl / 1000))
 
 
 async def _watch(

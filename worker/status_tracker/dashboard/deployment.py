@@ -123,10 +123,9 @@ class Backing:
         if self.seen.is_blank(now):
             self.seen.recall(await self._rejected_lately(now))
         self.seen.add(now, overview.fleet)
-        ttl = settings.lease_ttl / 1000
-        found = report(overview.fleet, None, lease_ttl=ttl)
-        troubles = list(problems_of(overview.fleet, None, lease_ttl=ttl))
-        return Look(deployment, overview, found, troubles, now)
+        fleet = overview.fleet
+        troubles = list(problems_of(fleet, None, lease_ttl=settings.lease_ttl / 1000))
+        return Look(deployment, overview, report(fleet, troubles), troubles, now)
 
     async def _rejected_lately(self, now: int) -> list[int]:
         """Return when entries were rejected of late, in ms: the newest ones, not too many."""

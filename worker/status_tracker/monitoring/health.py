@@ -1,7 +1,7 @@
 """When a deployment is well: every partition has an owner that lives, and none lags too far."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from msgspec import Struct
@@ -78,13 +78,9 @@ class Report(Struct, frozen=True):
     """Of the rules in force; None likewise."""
 
 
-def report(fleet: FleetState, max_lag: MaxLag | None, *, lease_ttl: float) -> Report:
-    """Say what is wrong in a deployment, if anything.
-
-    A worker that was not heard of for longer than `lease_ttl` seconds does not live, as workers see
-    each other, too.
-    """
-    problems = [str(each) for each in problems_of(fleet, max_lag, lease_ttl=lease_ttl)]
+def report(fleet: FleetState, troubles: Iterable[Trouble]) -> Report:
+    """Say how a deployment is that has these troubles, which `problems_of` finds."""
+    problems = list(map(str, troubles))
     return Report(
         not problems,
         problems,
@@ -99,7 +95,11 @@ def report(fleet: FleetState, max_lag: MaxLag | None, *, lease_ttl: float) -> Re
 def problems_of(
     fleet: FleetState, max_lag: MaxLag | None, *, lease_ttl: float
 ) -> Iterator[Trouble]:
-    """Yield what is wrong, by partitions; `lease_ttl` in seconds."""
+    """Yield what is wrong, by partitions.
+
+    A worker that was not heard of for longer than `lease_ttl` seconds does not live, as workers see
+    each other, too.
+    """
     ages = {worker.name: worker.heartbeat_age for worker in fleet.workers}
     for view in fleet.partitions:
         if view.owner is None:
